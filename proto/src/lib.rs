@@ -1,0 +1,11 @@
+//! The services of all labs: messages, clients and servers generated from one `.proto` a lab.
+
+/// Lab 1, the distributed lock: see `proto/lock.proto`.
+pub mod lock {
+    #![allow(missing_docs, clippy::all, reason = "generated from lock.proto, documented there")]
+    tonic::include_proto!("faultline.lock.v1");
+
+    /// The lab's services described for reflection and for decoding recorded messages
+    /// (an encoded `google.protobuf.FileDescriptorSet`).
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lock.bin"));
+}
