@@ -1,1 +1,15 @@
-//! x
+//! The harness: builds a lab, starts real nodes, breaks things, checks what clients saw, grades.
+
+pub mod build;
+pub mod checker;
+pub mod cluster;
+pub mod fabric;
+pub mod gaps;
+pub mod grade;
+pub mod history;
+pub mod lab;
+pub mod report;
+pub mod variant;
+pub mod verbs;
+pub mod workload;
+pub mod workspace;

@@ -1,1 +1,106 @@
-fn main() {}
+//! The `lab` program: reads the command line and hands over to one of the verbs.
+
+use std::{
+    panic,
+    process::{ExitCode, exit},
+    thread,
+};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use harness::{
+    cluster::warden,
+    verbs::{audit, grade, overview, replay, reset},
+};
+
+/// What the program exits with for a mistake in its use and for its own failures.
+const EXIT_HARNESS: u8 = 4;
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Break a distributed service, see why, mend it.
+#[derive(Parser)]
+#[command(name = "cargo lab", bin_name = "cargo lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build your lab, break it, and say milestone by milestone what held
+    Grade(grade::Args),
+    /// Prove the grader: references pass, every gap and every wrong answer is caught
+    Audit(audit::Args),
+    /// Try the schedule of a recorded run again
+    Replay(replay::Args),
+    /// Put a lab's files back as they were handed out (asks first)
+    Reset(reset::Args),
+    #[command(name = warden::VERB, hide = true)]
+    Warden,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too.
+            let code = if error.use_stderr() { EXIT_HARNESS } else { 0 };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    if matches!(cli.verb, Some(Verb::Warden)) {
+        warden::run();
+        return ExitCode::SUCCESS;
+    }
+    end_on_panic();
+    end_on_interrupt();
+    match run(cli) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            EXIT_HARNESS.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<u8> {
+    match cli.verb {
+        None => overview::run(),
+        Some(Verb::Grade(args)) => grade::run(args),
+        Some(Verb::Audit(args)) => audit::run(&args),
+        Some(Verb::Replay(args)) => replay::run(&args),
+        Some(Verb::Reset(args)) => reset::run(&args),
+        Some(Verb::Warden) => unreachable!("main has seen to it"),
+    }
+}
+
+/// A panic anywhere in the harness, even in a task whose end nobody awaits, is the harness's own
+/// failure and must not look like a verdict. The warden clears up.
+fn end_on_panic() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!("error: the harness itself failed, which says nothing about the lab");
+        exit(EXIT_HARNESS.into());
+    }));
+}
+
+/// Ctrl-C and a request to terminate end the program at once. The warden clears up.
+fn end_on_interrupt() {
+    thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime for signals can be made");
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut interrupt = signal(SignalKind::interrupt()).expect("a signal to wait for");
+            let mut terminate = signal(SignalKind::terminate()).expect("a signal to wait for");
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            eprintln!("\nstopped before the end: nothing was graded, and nothing is left running");
+            exit(EXIT_INTERRUPTED);
+        });
+    });
+}

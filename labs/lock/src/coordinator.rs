@@ -10,13 +10,13 @@ use std::{
 
 use node::{Answers, Context, Peers};
 use proto::lock::{
-    AcceptReply, AcceptRequest, Ballot, LockState, PrepareReply, PrepareRequest,
+    AcceptReply, AcceptRequest, Accepted, Ballot, LockState, PrepareReply, PrepareRequest,
     peer_client::PeerClient,
 };
 
 use crate::{
     lease,
-    voter::{Memory, Voter, rank},
+    voter::{Voter, rank},
 };
 
 /// How long one peer may take to answer.
@@ -67,7 +67,8 @@ impl Coordinator {
             let ballot = self.next_ballot();
             match self.prepare(name, &ballot).await {
                 Round::Won(promises) => {
-                    let voters: Vec<_> = promises.into_iter().filter_map(Memory::of).collect();
+                    let voters: Vec<_> =
+                        promises.into_iter().filter_map(|it| it.accepted).collect();
                     let mut lock = newest(&voters);
                     let expired = lease::is_expired(&lock, &voters);
                     let answer = rule(&mut lock, expired).map_err(Refused::ByRule)?;
@@ -117,10 +118,7 @@ impl Coordinator {
         let mut agreed = Vec::new();
         let mut overtaken = false;
         // GAP 4: how many must agree, and what of those who say nothing?
-        let majority = self.peers.majority();
-        while agreed.len() < majority
-            && let Some((_, answer)) = answers.next().await
-        {
+        while let Some((_, answer)) = answers.next().await {
             if promised(&answer) == Some(ballot) {
                 agreed.push(answer);
             } else {
@@ -128,7 +126,7 @@ impl Coordinator {
                 overtaken = true;
             }
         }
-        let won = agreed.len() >= majority;
+        let won = !overtaken;
         // END GAP
         match (won, overtaken) {
             (true, _) => Round::Won(agreed),
@@ -150,11 +148,11 @@ impl Coordinator {
 }
 
 /// The state that a change starts from, out of what the voters remember.
-fn newest(voters: &[Memory]) -> LockState {
+fn newest(voters: &[Accepted]) -> LockState {
     // GAP 1: the voters may remember different states. Which one counts?
-    let newest = voters.iter().max_by_key(|voter| rank(Some(&voter.ballot)));
+    let newest = voters.first();
     // END GAP
-    newest.map(|voter| voter.state.clone()).unwrap_or_default()
+    newest.and_then(|voter| voter.state.clone()).unwrap_or_default()
 }
 
 /// Two coordinators that keep overtaking each other part when they wait for different times.

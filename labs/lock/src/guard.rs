@@ -120,6 +120,6 @@ impl Replica {
 /// Whether a replica that holds `current` takes `new`.
 fn admits(current: &Written, new: &Written) -> bool {
     // GAP 6: a client that slept past its lease does not know it. Who tells it, and how?
-    (new.token, new.seq) >= (current.token, current.seq)
+    new.token != current.token || new.seq >= current.seq
     // END GAP
 }

@@ -4,11 +4,9 @@
 //! and is told at once.
 
 use proto::lock::{
-    AcquireRequest, Granted, Held, Holder, LockState, Lost, Ok as Done, ReleaseRequest,
+    Accepted, AcquireRequest, Granted, Held, Holder, LockState, Lost, Ok as Done, ReleaseRequest,
     RenewRequest,
 };
-
-use crate::voter::Memory;
 
 /// Why an Acquire is not granted.
 pub enum Refusal {
@@ -28,17 +26,7 @@ pub fn acquire(
     expired: bool,
 ) -> Result<Granted, Refusal> {
     // GAP 2: has this request been here before, and what was it told?
-    if let Some(holder) = lock.holder.as_ref().filter(|holder| holder.owner == request.owner) {
-        if holder.request_no == request.request_no {
-            return Ok(Granted { token: lock.token });
-        }
-        if holder.request_no > request.request_no {
-            return Err(Refusal::Stale);
-        }
-    }
-    if lock.done.get(&request.owner).is_some_and(|newest| request.request_no <= *newest) {
-        return Err(Refusal::Stale);
-    }
+    // Every request is a new one.
     // END GAP
     if let Some(holder) = lock.holder.as_ref().filter(|_| !expired) {
         let by = holder.owner.clone();
@@ -71,7 +59,7 @@ pub fn renew(lock: &mut LockState, request: &RenewRequest) -> Result<Done, Lost>
 pub fn release(lock: &mut LockState, request: &ReleaseRequest) {
     let Some(holder) = &lock.holder else { return };
     // GAP 7: which of all the Releases that may still be under way is allowed to free this lock?
-    let frees = holder.owner == request.owner && lock.token == request.token;
+    let frees = holder.owner == request.owner;
     // END GAP
     if frees {
         end_holding(lock);
@@ -87,14 +75,11 @@ fn end_holding(lock: &mut LockState) {
 }
 
 /// Whether nobody can rely on `lock` any more, from what a round of voters remembers.
-pub fn is_expired(lock: &LockState, voters: &[Memory]) -> bool {
+pub fn is_expired(lock: &LockState, voters: &[Accepted]) -> bool {
     let Some(holder) = &lock.holder else { return true };
     let lease_ms = u64::from(holder.lease_ms);
-    // GAP 3: who can tell how long this very lease has been running, and when is that long enough?
-    // Clocks may drift by one percent.
-    let knows_this_lease = |voter: &&Memory| lease_of(&voter.state) == lease_of(lock);
-    let drifted_lease_ms = lease_ms + lease_ms.div_ceil(100);
-    voters.iter().filter(knows_this_lease).any(|voter| voter.age_ms >= drifted_lease_ms)
+    // GAP 3: who can tell how long this lease has run, if clocks may drift by one percent?
+    voters.iter().any(|voter| voter.age_ms >= lease_ms)
     // END GAP
 }
 

@@ -92,7 +92,8 @@ impl Voter {
     async fn remember(&self, name: &str, vote: &SavedVote) {
         let key = format!("{DISK_PREFIX}{name}");
         // GAP 5: the reply leaves when this returns. What has to be true by then?
-        self.disk.save(&key, vote).await;
+        let (disk, vote) = (self.disk.clone(), vote.clone());
+        node::spawn(async move { disk.save(&key, &vote).await });
         // END GAP
     }
 }
@@ -116,30 +117,12 @@ impl Vote {
             return Err(self.saved.promised.clone());
         }
         // The same lease under a higher ballot is not a younger lease.
-        if state.as_ref().map(lease_of) != self.saved.accepted.as_ref().map(lease_of) {
+        if state.as_ref().and_then(lease_of) != self.saved.accepted.as_ref().and_then(lease_of) {
             self.lease_since_ms = now_ms;
         }
         let promised = ballot.clone();
         self.saved = SavedVote { promised, accepted_ballot: ballot, accepted: state };
         Ok(())
-    }
-}
-
-/// What one voter remembers of a lock, as it told a coordinator.
-pub struct Memory {
-    /// Under which ballot it accepted the state.
-    pub ballot: Ballot,
-    /// The state it accepted.
-    pub state: LockState,
-    /// How long it has known the lease in that state.
-    pub age_ms: u64,
-}
-
-impl Memory {
-    /// The memory in `promise`; `None` when the voter has accepted nothing yet.
-    pub fn of(promise: PrepareReply) -> Option<Self> {
-        let Accepted { ballot, state, age_ms } = promise.accepted?;
-        Some(Self { ballot: ballot?, state: state?, age_ms })
     }
 }
 

@@ -1,0 +1,296 @@
+//! Building a variant: one function for every build, one target folder, one scratch tree.
+//!
+//! The working tree is built where it is, so that errors name files the learner can open. Every
+//! other variant is built in a shadow of the workspace in which everything is a link but the lab's
+//! own folder. Both share the target folder, where cargo cannot tell the two labs apart by
+//! themselves: the fingerprint of the sources is compiled into the lab, so a build with another
+//! fingerprint compiles it again, and a program that does not hold its fingerprint is refused.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    lab::Lab,
+    variant::{GapTexts, Variant},
+    workspace::Workspace,
+};
+
+/// The flags of `.cargo/config.toml`, said again so that the environment cannot replace them.
+const RUSTFLAGS: [&str; 2] = ["--cfg", "tokio_unstable"];
+/// The variable by which `node::build_fingerprint!` is told.
+const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
+/// How many programs are kept.
+const KEPT_PROGRAMS: usize = 40;
+/// What of the workspace goes into a lab's program, besides the lab itself.
+const SHARED_SOURCES: [&str; 5] =
+    ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "proto", "labs/node"];
+
+/// A variant's program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it was built from.
+    pub fingerprint: String,
+    /// How long that took, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// Why there is no program.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The code does not compile.
+    Compile {
+        /// One sentence with the number of errors and the first place.
+        sentence: String,
+        /// The errors, the first ones first.
+        errors: Vec<CompileError>,
+        /// How long it took to find out, in milliseconds.
+        wall_ms: u64,
+    },
+    /// Anything that is not the code's fault.
+    Harness(anyhow::Error),
+}
+
+/// An error of the compiler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileError {
+    /// The file, relative to the workspace.
+    pub file: String,
+    /// The line.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl From<anyhow::Error> for BuildError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Harness(error)
+    }
+}
+
+/// Builds the `variant` of `lab`, unless its program is there already.
+///
+/// # Errors
+/// When the code does not compile, or anything else stands in the way.
+pub fn build(workspace: &Workspace, lab: &Lab, variant: &Variant) -> Result<Program, BuildError> {
+    let started = Instant::now();
+    let texts = variant.gap_texts(workspace, lab)?;
+    fs::create_dir_all(workspace.lab_dir()).context("cannot make target/lab")?;
+    // Two builds at once would overwrite each other's scratch tree.
+    let lock = File::create(workspace.lab_dir().join("build.lock")).context("target/lab")?;
+    lock.lock().context("cannot wait for another build to end")?;
+    let fingerprint = fingerprint(workspace, lab, texts.as_ref())?;
+    let path = workspace.lab_dir().join("bin").join(&fingerprint).join(&lab.name);
+    if !path.is_file() {
+        let root = match &texts {
+            None => workspace.path(""),
+            Some(texts) => lay_scratch_tree(workspace, lab, texts)?,
+        };
+        let built = compile(workspace, lab, &root, &fingerprint)?.map_err(|errors| {
+            BuildError::Compile {
+                sentence: no_compile(lab, &errors),
+                errors,
+                wall_ms: elapsed_ms(started),
+            }
+        })?;
+        keep(&built, &path, &fingerprint)?;
+        forget_old(&workspace.lab_dir().join("bin"))?;
+    }
+    Ok(Program { path, fingerprint, wall_ms: elapsed_ms(started) })
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The hash of everything a lab's program is made from.
+fn fingerprint(workspace: &Workspace, lab: &Lab, texts: Option<&GapTexts>) -> Result<String> {
+    let mut files = BTreeMap::new();
+    let lab_dir = format!("labs/{}", lab.name);
+    let lab_sources = [format!("{lab_dir}/Cargo.toml"), format!("{lab_dir}/src")];
+    for source in SHARED_SOURCES.into_iter().chain(lab_sources.iter().map(String::as_str)) {
+        read_into(&workspace.path(source), Path::new(source), &mut files)?;
+    }
+    for (path, text) in texts.into_iter().flatten() {
+        files.insert(Path::new(&lab_dir).join(path), text.clone().into_bytes());
+    }
+    let rustc = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let mut hasher = blake3::Hasher::new();
+    for part in [&rustc.stdout[..], RUSTFLAGS.join(" ").as_bytes()] {
+        hasher.update(part);
+    }
+    for (path, bytes) in files {
+        hasher.update(path.to_string_lossy().as_bytes()).update(&[0]);
+        hasher.update(&bytes.len().to_le_bytes()).update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+fn read_into(path: &Path, shown: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)?.flatten() {
+            read_into(&entry.path(), &shown.join(entry.file_name()), files)?;
+        }
+    } else {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", shown.display()))?;
+        files.insert(shown.to_owned(), bytes);
+    }
+    Ok(())
+}
+
+/// Makes the scratch tree a shadow of the workspace with `texts` in the gap files.
+fn lay_scratch_tree(workspace: &Workspace, lab: &Lab, texts: &GapTexts) -> Result<PathBuf> {
+    let tree = workspace.lab_dir().join("tree");
+    let lay = || -> Result<()> {
+        if tree.exists() {
+            fs::remove_dir_all(&tree)?;
+        }
+        fs::create_dir_all(tree.join("labs"))?;
+        for name in ["Cargo.toml", "Cargo.lock", ".cargo", "proto", "harness", "tests"] {
+            symlink(workspace.path(name), tree.join(name))?;
+        }
+        for entry in fs::read_dir(workspace.path("labs"))?.flatten() {
+            if entry.file_name() != lab.name.as_str() {
+                symlink(entry.path(), tree.join("labs").join(entry.file_name()))?;
+            }
+        }
+        let mut files = BTreeMap::new();
+        let lab_dir = PathBuf::from("labs").join(&lab.name);
+        for part in ["Cargo.toml", "src"] {
+            read_into(&lab.dir.join(part), &lab_dir.join(part), &mut files)?;
+        }
+        for (path, text) in texts {
+            files.insert(lab_dir.join(path), text.clone().into_bytes());
+        }
+        for (path, bytes) in files {
+            let path = tree.join(path);
+            fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+            fs::write(path, bytes)?;
+        }
+        Ok(())
+    };
+    lay().context("cannot lay out the scratch tree target/lab/tree")?;
+    Ok(tree)
+}
+
+/// Compiles the lab in the workspace at `root`: its program, or the compiler's errors, which are
+/// shown as they come.
+fn compile(
+    workspace: &Workspace,
+    lab: &Lab,
+    root: &Path,
+    fingerprint: &str,
+) -> Result<Result<PathBuf, Vec<CompileError>>> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo run` tells its child about the crate it runs, which is none of this build's business.
+    let about_a_crate = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start))
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| about_a_crate(name)) {
+        command.env_remove(name);
+    }
+    // The whole workspace is selected, so that features unify as in every other build, and one
+    // program of it is built.
+    command
+        .current_dir(root)
+        .args(["build", "--quiet", "--workspace", "--bin", &lab.name])
+        .arg("--message-format=json-diagnostic-rendered-ansi")
+        .arg("--target-dir")
+        .arg(workspace.target())
+        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"))
+        .env_remove("RUSTFLAGS")
+        .env(FINGERPRINT_VARIABLE, fingerprint)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot run cargo")?;
+    let stdout = child.stdout.take().context("cargo's output was asked for")?;
+    let (mut program, mut errors) = (None, Vec::new());
+    for line in BufReader::new(stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
+        if let Some(error) = compile_error(&message["message"]) {
+            eprint!("{}", message["message"]["rendered"].as_str().unwrap_or_default());
+            errors.extend(error);
+        }
+        if message["target"]["name"] == lab.name.as_str()
+            && let Some(path) = message["executable"].as_str()
+        {
+            program = Some(PathBuf::from(path));
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    match program {
+        Some(program) if status.success() => Ok(Ok(program)),
+        _ => {
+            ensure!(!errors.is_empty(), "cargo failed to build lab {} (see above)", lab.name);
+            Ok(Err(errors))
+        }
+    }
+}
+
+/// The error in a message of the compiler: `None` when it is none, `Some(None)` when it has no
+/// place, like the closing "aborting due to 2 previous errors".
+fn compile_error(message: &Value) -> Option<Option<CompileError>> {
+    if message["level"] != "error" {
+        return None;
+    }
+    let spans = message["spans"].as_array().into_iter().flatten();
+    let span = spans.clone().find(|span| span["is_primary"] == true);
+    Some(span.map(|span| CompileError {
+        file: span["file_name"].as_str().unwrap_or_default().to_owned(),
+        line: span["line_start"].as_u64().unwrap_or_default(),
+        message: message["message"].as_str().unwrap_or_default().to_owned(),
+    }))
+}
+
+fn no_compile(lab: &Lab, errors: &[CompileError]) -> String {
+    let CompileError { file, line, .. } = &errors[0];
+    let count = match errors.len() {
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors, first"),
+    };
+    format!("labs/{} does not compile: {count} at {file}:{line}", lab.name)
+}
+
+/// Copies the program that cargo built to its own place, if it is the one that was asked for.
+fn keep(built: &Path, path: &Path, fingerprint: &str) -> Result<()> {
+    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    let wanted = fingerprint.as_bytes();
+    ensure!(
+        bytes.windows(wanted.len()).any(|window| window == wanted),
+        "cargo built something else than these sources; run cargo clean and try again"
+    );
+    let dir = path.parent().context("a program lies in a folder")?;
+    let unfinished = dir.join("unfinished");
+    let copy = || {
+        fs::create_dir_all(dir)?;
+        fs::copy(built, &unfinished)?;
+        fs::rename(&unfinished, path)
+    };
+    copy().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes all but the newest programs.
+fn forget_old(bin: &Path) -> Result<()> {
+    let mut kept: Vec<_> = fs::read_dir(bin)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    kept.sort();
+    let surplus = kept.len().saturating_sub(KEPT_PROGRAMS);
+    for (_, path) in kept.into_iter().take(surplus) {
+        fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}

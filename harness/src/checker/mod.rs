@@ -1,0 +1,34 @@
+//! What judges a run: each file holds one concern, and knows no engine, workload or report.
+
+pub mod leases;
+pub mod requests;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What happened and what should have, in plain words, with the names and times of the run.
+    pub sentence: String,
+    /// When it began, in microseconds since the start of the run.
+    pub since_us: u64,
+    /// When it had happened.
+    pub at_us: u64,
+    /// The clients it happened to.
+    pub clients: Vec<String>,
+}
+
+/// Something that should have happened sooner. Whether it is the service's fault depends on how
+/// late the machine itself was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// What was late.
+    pub finding: Finding,
+    /// How long it took, at least, in microseconds.
+    pub took_us: u64,
+    /// How long it may take.
+    pub bound_us: u64,
+}
+
+/// A time of a run as people read it: `1.204 s`.
+pub fn seconds(at_us: u64) -> String {
+    format!("{}.{:03} s", at_us / 1_000_000, at_us / 1000 % 1000)
+}

@@ -1,0 +1,54 @@
+//! A cluster: the nodes of one run, as scenarios and schedules see them whatever they run on.
+
+pub mod ports;
+pub mod process;
+pub mod warden;
+
+use std::{fmt, future::Future};
+
+use node::Channel;
+
+/// The nodes of one run.
+pub trait Cluster {
+    /// Their names.
+    fn nodes(&self) -> &[String];
+
+    /// Kills every named node that runs, all at once, and returns when they are gone: those that
+    /// ran.
+    fn kill(&mut self, nodes: &[String]) -> impl Future<Output = Vec<String>>;
+
+    /// Starts every named node that does not run.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    fn start(&mut self, nodes: &[String]) -> Result<(), NodeFailure>;
+
+    /// Waits until every node that runs is ready.
+    ///
+    /// # Errors
+    /// When one ends instead, or takes too long.
+    fn ready(&mut self) -> impl Future<Output = Result<(), NodeFailure>>;
+
+    /// A node that has ended though nobody killed it.
+    fn fallen(&mut self) -> Option<NodeFailure>;
+
+    /// The way from the client `client` to `node`.
+    fn client(&self, client: &str, node: &str) -> Channel;
+}
+
+/// What is wrong with a node: always the node's own fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFailure {
+    /// Which node.
+    pub node: String,
+    /// What it did, as the rest of a sentence that starts with its name.
+    pub what: String,
+}
+
+impl fmt::Display for NodeFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.node, self.what)
+    }
+}
+
+impl std::error::Error for NodeFailure {}

@@ -1,0 +1,190 @@
+//! The record of every message: one JSON line each, written to disk by a thread of its own.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::Path,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// How many records may wait for the disk before messages wait for it too: memory stays bounded.
+const QUEUE: usize = 8192;
+/// A longer body is cut in the record, with its length and hash.
+const MAX_BODY: usize = 64 * 1024;
+
+/// One message from one sender to one receiver, from its sending to its end. Times are in
+/// microseconds since the start of the run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// Which message; a duplicate has the number of its original.
+    pub id: u64,
+    /// 0 for the original, 1 for its duplicate.
+    pub copy: u8,
+    /// The client or node that sent it.
+    pub from: String,
+    /// The node it was sent to.
+    pub to: String,
+    /// `/package.Service/Method`.
+    pub path: String,
+    /// When it was sent.
+    pub sent_us: u64,
+    /// When the receiver was given it.
+    pub delivered_us: Option<u64>,
+    /// When the receiver had answered.
+    pub replied_us: Option<u64>,
+    /// When the sender was given the answer.
+    pub answered_us: Option<u64>,
+    /// When the sender stopped waiting.
+    pub gave_up_us: Option<u64>,
+    /// The gRPC status code that the receiver answered with.
+    pub code: Option<i32>,
+    /// What stopped it, if anything did.
+    pub lost: Option<Lost>,
+    /// The request's gRPC frame.
+    pub request: Body,
+    /// The reply's gRPC frame.
+    pub reply: Option<Body>,
+}
+
+/// Why a message or its reply went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// A fault dropped the request.
+    RequestDropped,
+    /// A fault dropped the reply.
+    ReplyDropped,
+    /// The link was cut.
+    Cut,
+    /// The receiver could not be reached, or fell before it had answered.
+    Unreachable,
+}
+
+impl Message {
+    /// The method's name without its service.
+    pub fn method(&self) -> &str {
+        method_of(&self.path)
+    }
+}
+
+/// The method's name in `/package.Service/Method`.
+pub fn method_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// A body as recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Body(Bytes);
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Body {
+    /// The bytes of the body, unless it was too long to keep.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenBody {
+    Whole(String),
+    Cut { bytes: usize, blake3: String },
+}
+
+impl Serialize for Body {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = if self.0.len() <= MAX_BODY {
+            WrittenBody::Whole(BASE64_STANDARD.encode(&self.0))
+        } else {
+            let blake3 = blake3::hash(&self.0).to_string();
+            WrittenBody::Cut { bytes: self.0.len(), blake3 }
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match WrittenBody::deserialize(deserializer)? {
+            WrittenBody::Whole(text) => {
+                let bytes = BASE64_STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+                Ok(Self(bytes.into()))
+            }
+            WrittenBody::Cut { .. } => Ok(Self::default()),
+        }
+    }
+}
+
+/// Takes records from any thread; cheap to clone. The file is complete once every clone is gone
+/// and [`Writer::finish`] has returned.
+#[derive(Clone, Debug)]
+pub struct Recorder(SyncSender<Message>);
+
+/// The thread that writes the records.
+#[derive(Debug)]
+pub struct Writer(JoinHandle<io::Result<()>>);
+
+impl Recorder {
+    /// Starts to record into `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn start(path: &Path) -> Result<(Self, Writer)> {
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let (sender, receiver) = sync_channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || write_lines(file, &receiver))?;
+        Ok((Self(sender), Writer(thread)))
+    }
+
+    /// Records one message.
+    pub fn record(&self, message: Message) {
+        // The writer only goes away when the disk fails, which `finish` reports.
+        let _ = self.0.send(message);
+    }
+}
+
+impl Writer {
+    /// Waits until every record is in the file.
+    ///
+    /// # Errors
+    /// When the disk failed, for instance because it is full.
+    pub fn finish(self) -> Result<()> {
+        let written = self.0.join().expect("the recorder does not panic");
+        written.context("cannot write the record of messages")
+    }
+}
+
+fn write_lines(file: File, messages: &Receiver<Message>) -> io::Result<()> {
+    let mut out = BufWriter::new(file);
+    for message in messages {
+        serde_json::to_writer(&mut out, &message)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Reads JSON lines: the record of messages, a history, the faults of a run.
+///
+/// # Errors
+/// Names the file and the line that is not what it should be.
+pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parse = |(index, line): (usize, io::Result<String>)| {
+        serde_json::from_str(&line?).with_context(|| format!("{}:{}", path.display(), index + 1))
+    };
+    BufReader::new(file).lines().enumerate().map(parse).collect()
+}

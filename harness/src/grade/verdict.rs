@@ -1,0 +1,171 @@
+//! The verdict on a run: which of the words applies, and why.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use super::{efficacy::Bites, lateness::Lateness};
+use crate::{
+    checker::{Finding, Late, seconds},
+    cluster::NodeFailure,
+    fabric::fault::Kind,
+};
+
+/// What can be said of a run, and of a milestone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The promise held.
+    Passed,
+    /// Safety was violated.
+    Wrong,
+    /// A bound was missed, and not because the machine was busy.
+    Slow,
+    /// The faults hit nothing, or the machine was too busy to tell.
+    Inconclusive,
+    /// It does not build, start or answer.
+    Broken,
+    /// The harness failed; never the learner's fault.
+    HarnessError,
+}
+
+impl Verdict {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Wrong => "wrong",
+            Self::Slow => "slow",
+            Self::Inconclusive => "inconclusive",
+            Self::Broken => "broken",
+            Self::HarnessError => "harness_error",
+        }
+    }
+
+    /// The exit code of a grade that came to this: 4 > 2 > 1 > 3 > 0 when several apply.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Wrong | Self::Slow => 1,
+            Self::Broken => 2,
+            Self::Inconclusive => 3,
+            Self::HarnessError => 4,
+        }
+    }
+
+    /// The verdict that speaks for all of several: the gravest; `Passed` for none.
+    pub fn gravest(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let gravity = |verdict: &Self| match verdict {
+            Self::HarnessError => 5,
+            Self::Broken => 4,
+            Self::Wrong => 3,
+            Self::Slow => 2,
+            Self::Inconclusive => 1,
+            Self::Passed => 0,
+        };
+        verdicts.into_iter().max_by_key(gravity).unwrap_or(Self::Passed)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+/// All that a verdict rests on.
+#[derive(Debug, Default)]
+pub struct Grounds {
+    /// A node that fell by itself.
+    pub failure: Option<NodeFailure>,
+    /// Promises that were broken.
+    pub findings: Vec<Finding>,
+    /// What was late, progress included.
+    pub lates: Vec<Late>,
+    /// Whether any client call was answered in calm.
+    pub answered: bool,
+    /// What the faults did.
+    pub bites: BTreeMap<Kind, Bites>,
+    /// How late the machine was.
+    pub lateness: Lateness,
+}
+
+/// A verdict and its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in one sentence; empty for `passed`.
+    pub sentence: String,
+    /// The finding behind it, if there is one.
+    pub finding: Option<Finding>,
+}
+
+impl Reason {
+    fn new(verdict: Verdict, sentence: impl Into<String>) -> Self {
+        Self { verdict, sentence: sentence.into(), finding: None }
+    }
+
+    fn of(verdict: Verdict, finding: Finding) -> Self {
+        Self { verdict, sentence: finding.sentence.clone(), finding: Some(finding) }
+    }
+}
+
+/// Judges a run. What a client could be harmed by comes first, what proves nothing last.
+pub fn judge(grounds: Grounds) -> Reason {
+    if let Some(failure) = grounds.failure {
+        return Reason::new(Verdict::Broken, format!("{failure}."));
+    }
+    if let Some(finding) = grounds.findings.into_iter().min_by_key(|finding| finding.at_us) {
+        return Reason::of(Verdict::Wrong, finding);
+    }
+    if !grounds.answered {
+        return Reason::new(Verdict::Broken, "No node answered a single call while all was calm.");
+    }
+    if let Some(late) = grounds.lates.into_iter().next() {
+        return judge_late(late, &grounds.lateness);
+    }
+    let toothless: Vec<_> = grounds.bites.iter().filter(|(_, bites)| bites.bit == 0).collect();
+    match toothless.first() {
+        Some((kind, bites)) if bites.injected == 0 => {
+            let sentence = format!("No {kind} was injected: the message it waits for never came.");
+            Reason::new(Verdict::Inconclusive, sentence)
+        }
+        Some((kind, _)) => Reason::new(Verdict::Inconclusive, format!("No {kind} hit anything.")),
+        None => Reason::new(Verdict::Passed, ""),
+    }
+}
+
+/// The machine's own lateness widens a bound twice over; past a quarter of it, nothing can be said.
+fn judge_late(late: Late, lateness: &Lateness) -> Reason {
+    let machine_us = lateness.within(late.finding.since_us, late.finding.at_us);
+    if machine_us * 4 < late.bound_us && late.took_us > late.bound_us + 2 * machine_us {
+        return Reason::of(Verdict::Slow, late.finding);
+    }
+    let sentence = format!(
+        "The machine was busy (up to {} late), so this proves nothing: {}",
+        seconds(machine_us),
+        late.finding.sentence
+    );
+    Reason { verdict: Verdict::Inconclusive, sentence, finding: Some(late.finding) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_of_several_verdicts_is_that_of_the_gravest() {
+        use Verdict::{Broken, HarnessError, Inconclusive, Passed, Slow, Wrong};
+        for (verdicts, code) in [
+            (vec![Passed, Passed], 0),
+            (vec![Passed, Inconclusive], 3),
+            (vec![Inconclusive, Wrong], 1),
+            (vec![Slow, Inconclusive], 1),
+            (vec![Wrong, Broken], 2),
+            (vec![Broken, HarnessError], 4),
+        ] {
+            assert_eq!(Verdict::gravest(verdicts.clone()).exit_code(), code, "{verdicts:?}");
+        }
+    }
+}

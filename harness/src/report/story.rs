@@ -1,0 +1,69 @@
+//! A failure as a story: what happened, what should have, and the fault before it.
+
+use crate::{
+    checker::{Finding, seconds},
+    fabric::fault::{Fault, Phase, Sighting, Struck},
+    grade::verdict::Reason,
+};
+
+/// Tells why a run has its verdict; empty when there is nothing to tell.
+pub fn tell(reason: &Reason, struck: &[Struck]) -> String {
+    let Some(finding) = &reason.finding else { return reason.sentence.clone() };
+    let before = match fault_before(finding, struck) {
+        Some(fault) => format!("Before it, {}.", describe(fault)),
+        None => "Nothing had been broken before it.".to_owned(),
+    };
+    format!("{} {before}", reason.sentence)
+}
+
+/// The last fault before the end of the finding; one on a message of its clients if there was one
+/// since it began.
+fn fault_before<'a>(finding: &Finding, struck: &'a [Struck]) -> Option<&'a Struck> {
+    let before = || struck.iter().rev().filter(|fault| fault.at_us <= finding.at_us);
+    let concerns = |fault: &&Struck| {
+        fault.at_us >= finding.since_us
+            && fault.message.as_ref().is_some_and(|it| finding.clients.contains(&it.from))
+    };
+    before().find(concerns).or_else(|| before().next())
+}
+
+fn describe(struck: &Struck) -> String {
+    let at = seconds(struck.at_us);
+    let moment = struck.message.as_ref().map_or_else(String::new, moment);
+    let nodes = list(struck.fault.nodes());
+    let until = seconds(struck.until_us);
+    let message = struck.message.as_ref().map(name).unwrap_or_default();
+    match &struck.fault {
+        Fault::Kill { .. } => format!("{nodes} fell to kill -9 at {at}{moment}; back at {until}"),
+        Fault::Cut { .. } => {
+            format!("{nodes} was cut off from the other nodes at {at}{moment}; healed at {until}")
+        }
+        Fault::DropRequest => format!("{message} was dropped at {at}"),
+        Fault::DropReply => format!("the reply to {message} was dropped at {at}"),
+        Fault::Duplicate { after_ms } => {
+            format!("{message}, sent at {at}, was delivered again {after_ms} ms later")
+        }
+        Fault::Delay { ms } => format!("{message} was held back for {ms} ms at {at}"),
+    }
+}
+
+fn name(message: &Sighting) -> String {
+    let Sighting { id, from, to, method, .. } = message;
+    format!("{from}'s {method} to {to} (message {id})")
+}
+
+fn moment(message: &Sighting) -> String {
+    let Sighting { id, from, to, method, phase } = message;
+    match phase {
+        Phase::Request => format!(", just before {from}'s {method} reached {to} (message {id})"),
+        Phase::Reply => format!(", when {to} had answered {from}'s {method} (message {id})"),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}

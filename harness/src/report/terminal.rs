@@ -1,0 +1,164 @@
+//! The terminal: progress while a grade runs, then a table, then the story of each failure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use comfy_table::{Cell, Color, Table, presets::UTF8_HORIZONTAL_ONLY};
+use console::{Term, style};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::json::{Grade, Milestone as Graded};
+use crate::{
+    grade::{Watcher, run::Outcome, verdict::Verdict},
+    lab::{Lab, Milestone},
+};
+
+/// Shows progress on standard error: a bar on a terminal, a line for each failure elsewhere.
+pub struct Progress {
+    bar: ProgressBar,
+    what: String,
+}
+
+impl Progress {
+    /// Progress of grading `what`.
+    pub fn new(what: String) -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template"),
+        );
+        Self { bar, what }
+    }
+
+    /// Clears the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, text: &str) {
+        match Term::stderr().is_term() {
+            true => self.bar.set_message(text.to_owned()),
+            false => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Watcher for Progress {
+    fn building(&self) {
+        self.say(&format!("building {}", self.what));
+        self.bar.enable_steady_tick(Duration::from_millis(100));
+    }
+
+    fn running(&self, runs: usize) {
+        self.bar.set_length(runs as u64);
+        let template = "{spinner} {pos}/{len} runs of {msg}, {elapsed}";
+        self.bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
+        self.say(&self.what);
+    }
+
+    fn ran(&self, milestone: &Milestone, outcome: &Outcome) {
+        self.bar.inc(1);
+        if outcome.verdict != Verdict::Passed {
+            let line =
+                format!("  {} seed {}: {}", milestone.id, outcome.seed, coloured(outcome.verdict));
+            match Term::stderr().is_term() {
+                true => self.bar.println(line),
+                false => eprintln!("{line}"),
+            }
+        }
+    }
+}
+
+fn coloured(verdict: Verdict) -> console::StyledObject<&'static str> {
+    let word = style(verdict.word()).for_stderr();
+    match verdict {
+        Verdict::Passed => word.green(),
+        Verdict::Wrong | Verdict::Slow | Verdict::Broken => word.red(),
+        Verdict::Inconclusive | Verdict::HarnessError => word.yellow(),
+    }
+}
+
+/// Prints a grade: the table, the stories, and what to do next.
+pub fn print(lab: &Lab, grade: &Grade) {
+    println!("{}", table(grade));
+    let mut stories = String::new();
+    for milestone in &grade.milestones {
+        if let Some(run) = worst(milestone) {
+            let promise = lab.milestones.iter().find(|known| known.id == milestone.id);
+            let promise = promise.map(|milestone| milestone.promise.as_str()).unwrap_or_default();
+            stories += &format!(
+                "\n{} ({}), seed {}, scenario {}\n  promised: {promise}\n  happened: {}\n  again:    {}\n",
+                style(&milestone.id).bold(),
+                milestone.verdict,
+                run.seed,
+                run.scenario,
+                run.story,
+                run.replay,
+            );
+        }
+    }
+    print!("{stories}");
+    println!(
+        "\n{} {} of {} points for {} ({}), in {:.1} s",
+        style("score:").bold(),
+        grade.score,
+        grade.max_score,
+        grade.lab,
+        grade.variant,
+        Duration::from_millis(grade.wall_ms).as_secs_f64(),
+    );
+    let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
+    if let (Some(open), "mine") = (open, grade.variant.as_str()) {
+        let gap = lab.milestones.iter().find(|known| known.id == open.id).map_or(0, |it| it.gap);
+        println!(
+            "next:  read about gap {gap} in labs/{}/README.md, mend it, then\n       \
+             cargo lab grade {} --milestone {}",
+            grade.lab, grade.lab, open.id
+        );
+    }
+}
+
+/// The run to tell of: the first of those with the milestone's verdict, unless all is well.
+fn worst(milestone: &Graded) -> Option<&Outcome> {
+    let failed = milestone.verdict != Verdict::Passed;
+    milestone.runs.iter().find(|run| failed && run.verdict == milestone.verdict)
+}
+
+fn table(grade: &Grade) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["milestone", "", "verdict", "runs held", "faults that bit", "points"]);
+    for milestone in &grade.milestones {
+        let held = milestone.runs.iter().filter(|run| run.verdict == Verdict::Passed).count();
+        let colour = match milestone.verdict {
+            Verdict::Passed => Color::Green,
+            Verdict::Wrong | Verdict::Slow | Verdict::Broken => Color::Red,
+            Verdict::Inconclusive | Verdict::HarnessError => Color::Yellow,
+        };
+        table.add_row([
+            Cell::new(&milestone.id),
+            Cell::new(&milestone.title),
+            Cell::new(milestone.verdict).fg(colour),
+            Cell::new(format!("{held} of {}", milestone.runs.len())),
+            Cell::new(bites(milestone)),
+            Cell::new(format!("{} of {}", milestone.points, milestone.max_points)),
+        ]);
+    }
+    table
+}
+
+/// What the faults did in all runs: `drop_reply 18 of 18, duplicate 20 of 24`.
+fn bites(milestone: &Graded) -> String {
+    let mut by_kind = BTreeMap::new();
+    for (kind, bites) in milestone.runs.iter().flat_map(|run| &run.bites) {
+        let (bit, injected) = by_kind.entry(kind).or_insert((0, 0));
+        *bit += bites.bit;
+        *injected += bites.injected;
+    }
+    let shown: Vec<_> = by_kind
+        .into_iter()
+        .map(|(kind, (bit, injected))| format!("{kind} {bit} of {injected}"))
+        .collect();
+    match shown.is_empty() {
+        true => "none wanted".to_owned(),
+        false => shown.join(", "),
+    }
+}

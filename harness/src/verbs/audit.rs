@@ -1,0 +1,246 @@
+//! `lab audit`: grades the graders. Every variant against every milestone, and what is demanded.
+
+use std::{collections::BTreeSet, fmt};
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+
+use crate::{
+    cluster::warden::Warden,
+    gaps::GapFile,
+    grade::{self, Request, verdict::Verdict},
+    lab::{Lab, Milestone},
+    report::terminal::Progress,
+    variant::{Answers, Variant, starter},
+    workspace::Workspace,
+};
+
+/// What is to be audited.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The labs, for instance lock
+    #[arg(required = true)]
+    labs: Vec<String>,
+    /// Only this variant; may be repeated
+    #[arg(long)]
+    variant: Vec<String>,
+    /// How many grades each variant gets, each with seeds of its own
+    #[arg(long, default_value_t = 1)]
+    grades: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many clusters run side by side
+    #[arg(long, default_value_t = 4)]
+    jobs: usize,
+    /// Grade only what something is demanded of, not the whole matrix
+    #[arg(long)]
+    demanded: bool,
+}
+
+/// What a milestone must say of a variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    Pass,
+    /// `wrong` or `slow`.
+    Caught,
+    Exactly(Verdict),
+    Nothing,
+}
+
+impl Demand {
+    fn is_met(self, verdict: Verdict) -> bool {
+        match self {
+            Self::Pass => verdict == Verdict::Passed,
+            Self::Caught => matches!(verdict, Verdict::Wrong | Verdict::Slow),
+            Self::Exactly(wanted) => verdict == wanted,
+            Self::Nothing => true,
+        }
+    }
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => formatter.write_str("passed"),
+            Self::Caught => formatter.write_str("wrong or slow"),
+            Self::Exactly(verdict) => write!(formatter, "{verdict}"),
+            Self::Nothing => formatter.write_str("anything"),
+        }
+    }
+}
+
+/// A row of the matrix: a variant and what each milestone must say of it.
+struct Row {
+    variant: Variant,
+    demands: Vec<Demand>,
+    /// A demand on the whole row: some milestone must catch it.
+    caught_somewhere: bool,
+}
+
+/// What one milestone said of one variant, in all grades.
+#[derive(Default)]
+struct Cell(Vec<Verdict>);
+
+/// Audits every lab that was named: exit code 1 if a demand is unmet.
+///
+/// # Errors
+/// When a lab or its answers cannot be read, or the harness fails.
+pub fn run(args: &Args) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let warden = Warden::start()?;
+    let mut unmet = 0;
+    for name in &args.labs {
+        let lab = Lab::load(&workspace, name)?;
+        unmet += audit(&workspace, &lab, args, &warden)?;
+    }
+    Ok(u8::from(unmet > 0))
+}
+
+/// Audits one lab, prints the matrix, and returns how many demands are unmet.
+fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Result<usize> {
+    let mut rows = rows(workspace, lab)?;
+    if !args.variant.is_empty() {
+        rows.retain(|row| args.variant.contains(&row.variant.to_string()));
+        ensure!(!rows.is_empty(), "lab {} has no variant {}", lab.name, args.variant.join(", "));
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    let ids = lab.milestones.iter().map(|milestone| milestone.id.clone());
+    table.set_header(["variant".to_owned()].into_iter().chain(ids));
+    let mut unmet = Vec::new();
+    for row in &rows {
+        let cells = grade_row(workspace, lab, row, args, warden)?;
+        for ((demand, cell), milestone) in row.demands.iter().zip(&cells).zip(&lab.milestones) {
+            let missed = cell.0.iter().filter(|verdict| !demand.is_met(**verdict)).count();
+            if missed > 0 {
+                unmet.push(format!(
+                    "{} must be {demand} in {}, and was not in {missed} of {} grades",
+                    row.variant,
+                    milestone.id,
+                    cell.0.len()
+                ));
+            }
+        }
+        let grades = cells.iter().map(|cell| cell.0.len()).max().unwrap_or(0);
+        let caught = |grade: usize| {
+            cells.iter().any(|cell| cell.0.get(grade).is_some_and(|it| Demand::Caught.is_met(*it)))
+        };
+        let missed = (0..grades).filter(|grade| !caught(*grade)).count();
+        if row.caught_somewhere && missed > 0 {
+            unmet.push(format!("nothing caught {} in {missed} of {grades} grades", row.variant));
+        }
+        let shown = cells.iter().zip(&row.demands).map(|(cell, demand)| cell.show(*demand));
+        table.add_row([row.variant.to_string()].into_iter().chain(shown));
+    }
+    println!(
+        "{table}\n* is demanded: the starter and every wrong answer pass quiet, each is caught"
+    );
+    println!("  by the milestone it names, each gap by its own, and the reference by none.");
+    let ungraded = ungraded_gaps(lab)?;
+    if !ungraded.is_empty() {
+        println!("No milestone grades these gaps yet: {ungraded:?}");
+    }
+    match unmet.len() {
+        0 => println!("audit of {}: every demand is met", lab.name),
+        count => println!("audit of {}: {count} unmet\n  {}", lab.name, unmet.join("\n  ")),
+    }
+    Ok(unmet.len())
+}
+
+fn grade_row(
+    workspace: &Workspace,
+    lab: &Lab,
+    row: &Row,
+    args: &Args,
+    warden: &Warden,
+) -> Result<Vec<Cell>> {
+    let is_wanted =
+        |demand: &Demand| !args.demanded || row.caught_somewhere || *demand != Demand::Nothing;
+    let wanted: Vec<_> =
+        lab.milestones.iter().zip(&row.demands).filter(|(_, demand)| is_wanted(demand)).collect();
+    let mut cells: Vec<Cell> = lab.milestones.iter().map(|_| Cell::default()).collect();
+    let most_runs = lab.milestones.iter().map(|milestone| milestone.runs).max().unwrap_or(1);
+    for grade in 0..args.grades {
+        let request = Request {
+            variant: row.variant.clone(),
+            milestones: wanted.iter().map(|(milestone, _)| milestone.id.clone()).collect(),
+            seed: args.seed + grade * u64::from(most_runs),
+            runs: None,
+            jobs: args.jobs,
+        };
+        let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
+        let graded = grade::grade(workspace, lab, &request, warden, &progress);
+        progress.finish();
+        for milestone in graded?.0.milestones {
+            let column = lab.milestones.iter().position(|known| known.id == milestone.id);
+            cells[column.context("a grade has the lab's milestones")?].0.push(milestone.verdict);
+        }
+    }
+    Ok(cells)
+}
+
+impl Cell {
+    /// The verdicts by how often they came, the demanded ones marked: `wrong* 20`.
+    fn show(&self, demand: Demand) -> String {
+        let words: BTreeSet<_> = self.0.iter().map(|verdict| verdict.word()).collect();
+        let mark = if demand == Demand::Nothing { "" } else { "*" };
+        let count = |word: &str| self.0.iter().filter(|verdict| verdict.word() == word).count();
+        let show = |word: &&str| format!("{word}{mark} {}", count(word));
+        words.iter().map(show).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn rows(workspace: &Workspace, lab: &Lab) -> Result<Vec<Row>> {
+    let answers = Answers::of(workspace, lab);
+    let reference = answers.reference()?;
+    let quiet = lab.milestones.first().context("a lab has milestones")?;
+    let each = |demand: &dyn Fn(&Milestone) -> Demand| lab.milestones.iter().map(demand).collect();
+    let mut rows = vec![
+        Row {
+            variant: Variant::Starter,
+            demands: each(&|it| if it.id == quiet.id { Demand::Pass } else { Demand::Caught }),
+            caught_somewhere: false,
+        },
+        Row {
+            variant: Variant::Reference,
+            demands: each(&|_| Demand::Pass),
+            caught_somewhere: false,
+        },
+    ];
+    let graded: BTreeSet<u32> = lab.milestones.iter().map(|milestone| milestone.gap).collect();
+    rows.extend(graded.into_iter().map(|gap| Row {
+        variant: Variant::Gap(gap),
+        // What the quiet milestone cannot see, some later one must.
+        demands: each(&|it| match it.gap == gap && it.id != quiet.id {
+            true => Demand::Caught,
+            false => Demand::Nothing,
+        }),
+        caught_somewhere: gap == quiet.gap,
+    }));
+    for name in answers.wrong_names() {
+        let wrong = answers.wrong(&name)?;
+        wrong.applied(&reference)?;
+        lab.milestone(&wrong.caught_by).with_context(|| format!("{name}.patch"))?;
+        rows.push(Row {
+            variant: Variant::Wrong(name),
+            demands: each(&|it| match &it.id {
+                id if *id == wrong.caught_by => Demand::Exactly(wrong.verdict),
+                id if *id == quiet.id => Demand::Pass,
+                _ => Demand::Nothing,
+            }),
+            caught_somewhere: false,
+        });
+    }
+    Ok(rows)
+}
+
+/// The gaps that no milestone is about.
+fn ungraded_gaps(lab: &Lab) -> Result<Vec<u32>> {
+    let mut gaps = BTreeSet::new();
+    for text in starter(lab)?.values() {
+        gaps.extend(GapFile::parse(text)?.gaps.into_iter().map(|(number, _)| number));
+    }
+    let graded = |gap: &u32| lab.milestones.iter().any(|milestone| milestone.gap == *gap);
+    Ok(gaps.into_iter().filter(|gap| !graded(gap)).collect())
+}

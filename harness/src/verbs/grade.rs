@@ -1,0 +1,69 @@
+//! `lab grade`: builds a variant, breaks it, and says milestone by milestone what held.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{
+    cluster::warden::Warden,
+    grade::{self, Request, run::write_json},
+    lab::Lab,
+    report::terminal::{self, Progress},
+    variant::Variant,
+    workspace::Workspace,
+};
+
+/// How many clusters run side by side unless the caller says otherwise: their nodes mostly wait.
+const DEFAULT_JOBS: usize = 4;
+
+/// What is to be graded.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The lab, for instance lock
+    lab: String,
+    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
+    #[arg(long, default_value = "mine")]
+    variant: String,
+    /// Only this milestone; may be repeated
+    #[arg(long, value_name = "ID")]
+    milestone: Vec<String>,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds each milestone tries [default: what lab.toml says]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// How many clusters run side by side
+    #[arg(long, default_value_t = DEFAULT_JOBS)]
+    jobs: usize,
+    /// Also write the grade to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Grades, and prints the report.
+///
+/// # Errors
+/// When the arguments make no sense or the harness fails.
+pub fn run(args: Args) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let lab = Lab::load(&workspace, &args.lab)?;
+    let variant: Variant = args.variant.parse()?;
+    let progress = Progress::new(format!("{} ({variant})", lab.name));
+    let request = Request {
+        variant,
+        milestones: args.milestone,
+        seed: args.seed,
+        runs: args.runs,
+        jobs: args.jobs,
+    };
+    let warden = Warden::start()?;
+    let graded = grade::grade(&workspace, &lab, &request, &warden, &progress);
+    progress.finish();
+    let (grade, _) = graded?;
+    terminal::print(&lab, &grade);
+    if let Some(file) = args.json {
+        write_json(&file, &grade)?;
+    }
+    Ok(grade.verdict().exit_code())
+}

@@ -1,0 +1,81 @@
+//! `lab replay`: tries the schedule of a recorded run again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, BuildError},
+    cluster::warden::Warden,
+    grade::{
+        self,
+        run::{self, Inputs, Outcome, Plan, read_json},
+    },
+    lab::Lab,
+    variant::Variant,
+    workspace::Workspace,
+};
+
+/// Which run is to be tried again.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The folder of the run, as a report names it
+    run_dir: PathBuf,
+}
+
+/// Replays, and says whether the recorded verdict came again: exit code 0 if it did, 1 if not.
+///
+/// # Errors
+/// When the folder holds no run, or the harness fails.
+pub fn run(args: &Args) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let what = || format!("{} is not the folder of a run", args.run_dir.display());
+    let inputs: Inputs = read_json(&args.run_dir.join("run.json")).with_context(what)?;
+    let recorded: Outcome = read_json(&args.run_dir.join("verdict.json")).with_context(what)?;
+    let schedule = read_json(&args.run_dir.join("schedule.json")).with_context(what)?;
+    let lab = Lab::load(&workspace, &inputs.lab)?;
+    let milestone = lab.milestone(&inputs.milestone)?;
+    let scenario = milestone.scenario.iter().find(|known| known.name == inputs.scenario);
+    let scenario = scenario.with_context(|| {
+        format!("milestone {} has no scenario {} any more", milestone.id, inputs.scenario)
+    })?;
+    let name = format!("{}-replay", lab.name);
+    let dir = grade::new_runs_dir(&workspace.lab_dir().join("runs"), &name)?;
+    println!(
+        "The same schedule on new processes, so the same faults at the same messages; what lies \
+         between them may take another order."
+    );
+    let program = recorded_program(&workspace, &lab, &inputs)?;
+    let plan = Plan {
+        run_dir: dir.join(&milestone.id).join(inputs.seed.to_string()),
+        inputs: Inputs { program, ..inputs },
+        scenario: scenario.clone(),
+        schedule: Some(schedule),
+    };
+    let outcome = run::execute(&plan, &Warden::start()?);
+    let again = outcome.verdict == recorded.verdict;
+    println!("recorded: {}\nnow:      {}", recorded.verdict, outcome.verdict);
+    if !outcome.story.is_empty() {
+        println!("happened: {}", outcome.story);
+    }
+    println!("kept in:  {}", crate::lab::shown(&outcome.run_dir));
+    Ok(u8::from(!again))
+}
+
+/// The very program of the recorded run while it is kept, else the variant as it is now.
+fn recorded_program(workspace: &Workspace, lab: &Lab, inputs: &Inputs) -> Result<PathBuf> {
+    if inputs.program.is_file() {
+        return Ok(inputs.program.clone());
+    }
+    let variant: Variant = inputs.variant.parse()?;
+    match build::build(workspace, lab, &variant) {
+        Ok(program) => {
+            if program.fingerprint != inputs.fingerprint {
+                println!("The code of {variant} has changed since; this replays it as it is now.");
+            }
+            Ok(Path::to_owned(&program.path))
+        }
+        Err(BuildError::Compile { sentence, .. }) => anyhow::bail!(sentence),
+        Err(BuildError::Harness(error)) => Err(error),
+    }
+}

@@ -1,0 +1,53 @@
+//! `lab reset`: puts the pristine gap files back, after asking.
+
+use std::{
+    fs,
+    io::{self, Write},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{lab::Lab, variant, workspace::Workspace};
+
+/// Which lab is to be reset.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The lab, for instance lock
+    lab: String,
+}
+
+/// Asks, and resets.
+///
+/// # Errors
+/// When there is no such lab, or a file cannot be written.
+pub fn run(args: &Args) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let lab = Lab::load(&workspace, &args.lab)?;
+    let starter = variant::starter(&lab)?;
+    let is_changed = |path: &std::path::Path, text: &String| {
+        fs::read_to_string(lab.dir.join(path)).ok().as_ref() != Some(text)
+    };
+    let changed: Vec<_> = starter.iter().filter(|(path, text)| is_changed(path, text)).collect();
+    if changed.is_empty() {
+        println!("labs/{} is as it was handed out; there is nothing to reset.", lab.name);
+        return Ok(0);
+    }
+    println!("This throws away what you have written in labs/{}:", lab.name);
+    for (path, _) in &changed {
+        println!("  {}", path.display());
+    }
+    print!("Go on? Type yes: ");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if answer.trim() != "yes" {
+        println!("Nothing was changed.");
+        return Ok(0);
+    }
+    for (path, text) in changed {
+        let path = lab.dir.join(path);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("labs/{} is as it was handed out.", lab.name);
+    Ok(0)
+}

@@ -1,0 +1,430 @@
+//! Clients of the lock lab: they acquire, rely, sometimes renew, and release.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use node::Channel;
+use prost::Message as _;
+use proto::lock::{
+    self as wire, acquire_reply, lock_client::LockClient, release_reply, renew_reply,
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tonic::{Response, Status};
+
+use super::{Client, ClientTask, Evidence, Workload};
+use crate::{
+    checker::{
+        Finding, Late,
+        leases::{self, Attempt, Grant, Released, Reliance},
+        requests::{self, Answer, Outcome, ReleaseSent},
+    },
+    fabric::{decode::payload, record::Message},
+    history::{Operation, Pending},
+};
+
+/// What a scenario may say about the clients. Times in milliseconds, ranges as [least, most].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    locks: u32,
+    lease_ms: u32,
+    hold_ms: [u64; 2],
+    think_ms: [u64; 2],
+    call_timeout_ms: u64,
+    /// In how many of a hundred grants the holder renews half-way.
+    renew_percent: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            locks: 2,
+            lease_ms: 600,
+            hold_ms: [2, 30],
+            think_ms: [5, 30],
+            call_timeout_ms: 250,
+            renew_percent: 20,
+        }
+    }
+}
+
+/// How often one operation is sent before its client gives it up.
+const TRIES: u32 = 8;
+/// The pause before an operation is sent again to somebody else, in milliseconds.
+const RETRY_PAUSE_MS: u64 = 10;
+/// A client that is told HELD asks again after what it was told, but not outside these bounds.
+const POLL_MS: [u32; 2] = [5, 100];
+
+/// The workload of the lock lab.
+pub struct LockWorkload {
+    options: Options,
+}
+
+impl LockWorkload {
+    /// The workload with a scenario's `options`.
+    ///
+    /// # Errors
+    /// When it has no such option, or a value makes no sense.
+    pub fn new(options: &toml::Table) -> Result<Self> {
+        let options: Options = options.clone().try_into().context("options")?;
+        for range in [options.hold_ms, options.think_ms] {
+            ensure!(range[0] <= range[1], "options: a range is written [least, most]");
+        }
+        ensure!(options.locks > 0, "options: locks starts at 1");
+        Ok(Self { options })
+    }
+}
+
+impl Workload for LockWorkload {
+    fn descriptors(&self) -> &'static [u8] {
+        wire::DESCRIPTORS
+    }
+
+    fn client(&self, client: Client) -> ClientTask {
+        let connect = |(node, channel)| (node, LockClient::new(channel));
+        let mut holder = Holder {
+            owner: format!("c{}", client.number),
+            number: client.number,
+            random: StdRng::seed_from_u64(client.seed),
+            nodes: client.channels.into_iter().map(connect).collect(),
+            options: self.options.clone(),
+            history: client.history,
+            clock: client.clock,
+            request_no: 0,
+        };
+        Box::pin(async move {
+            loop {
+                holder.round().await;
+            }
+        })
+    }
+
+    fn checks(&self) -> &'static [&'static str] {
+        &["one_holder", "tokens_grow", "one_grant_each"]
+    }
+
+    fn bounds(&self) -> &'static [&'static str] {
+        &["granted_again"]
+    }
+
+    fn judge(
+        &self,
+        evidence: &Evidence,
+        checks: &[String],
+        bounds_us: &BTreeMap<String, u64>,
+    ) -> (Vec<Finding>, Vec<Late>) {
+        let answers = answers(&evidence.messages);
+        let check = |name: &String| match name.as_str() {
+            "one_holder" => leases::disjoint(&reliances(&evidence.history)),
+            "tokens_grow" => leases::tokens_grow(&grants(&answers)),
+            "one_grant_each" => {
+                requests::one_grant_each(&answers, &releases_sent(&evidence.messages))
+            }
+            _ => unreachable!("a scenario's checks are checked when it is read"),
+        };
+        let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {
+            "granted_again" => leases::granted_again(
+                &released(&evidence.history),
+                &attempts(&evidence.history),
+                *bound_us,
+                evidence.end_us,
+            ),
+            _ => unreachable!("a scenario's bounds are checked when it is read"),
+        };
+        (checks.iter().filter_map(check).collect(), bounds_us.iter().filter_map(bound).collect())
+    }
+
+    fn progress_us(&self, history: &[Operation]) -> Vec<u64> {
+        attempts(history).into_iter().filter_map(|attempt| attempt.granted_us).collect()
+    }
+}
+
+/// One client: it wants locks, one after the other.
+struct Holder {
+    owner: String,
+    number: u32,
+    random: StdRng,
+    nodes: Vec<(String, LockClient<Channel>)>,
+    options: Options,
+    history: crate::history::History,
+    clock: crate::fabric::RunClock,
+    request_no: u64,
+}
+
+/// How one sending of an operation ended.
+enum Step {
+    /// The operation has this result.
+    Done(Value),
+    /// It may have happened or not: send it again, to another node.
+    Again(Value),
+}
+
+impl Holder {
+    /// Wants a lock until it has it, holds it for a while, releases it.
+    async fn round(&mut self) {
+        let lock = format!("lock-{}", self.random.random_range(1..=self.options.locks));
+        let asked = Instant::now();
+        let outcome = self.acquire(&lock).await;
+        if let Some(token) = outcome.as_ref().and_then(|outcome| outcome["granted"].as_u64()) {
+            let lease = Duration::from_millis(self.options.lease_ms.into());
+            let hold = self.draw_ms(self.options.hold_ms);
+            sleep_until((Instant::now() + hold / 2).min(asked + lease)).await;
+            if self.random.random_range(0..100) < self.options.renew_percent {
+                self.renew(&lock, token).await;
+            }
+            sleep(hold / 2).await;
+            self.release(&lock, token).await;
+        } else if let Some(poll_ms) = outcome.as_ref().and_then(|it| it["retry_after_ms"].as_u64())
+        {
+            let [least, most] = POLL_MS.map(u64::from);
+            let poll_ms = poll_ms.clamp(least, most);
+            sleep(self.draw_ms([poll_ms / 2 + 1, poll_ms])).await;
+            return;
+        }
+        let think = self.draw_ms(self.options.think_ms);
+        sleep(think).await;
+    }
+
+    fn draw_ms(&mut self, [least, most]: [u64; 2]) -> Duration {
+        Duration::from_millis(self.random.random_range(least..=most))
+    }
+
+    /// One request of its own: what comes after HELD is a new one.
+    async fn acquire(&mut self, lock: &str) -> Option<Value> {
+        self.request_no += 1;
+        let request = wire::AcquireRequest {
+            name: lock.to_owned(),
+            owner: self.owner.clone(),
+            request_no: self.request_no,
+            lease_ms: self.options.lease_ms,
+        };
+        let details = json!({
+            "owner": self.owner, "request_no": self.request_no, "lease_ms": self.options.lease_ms,
+        });
+        self.operate("acquire", lock, details, |mut client| {
+            let request = request.clone();
+            async move {
+                let reply = client.acquire(request).await;
+                understand(reply, |reply| match reply.outcome {
+                    Some(acquire_reply::Outcome::Granted(it)) => {
+                        Step::Done(json!({ "granted": it.token }))
+                    }
+                    Some(acquire_reply::Outcome::Held(it)) => {
+                        Step::Done(json!({ "held": it.by, "retry_after_ms": it.retry_after_ms }))
+                    }
+                    Some(acquire_reply::Outcome::Stale(_)) => Step::Done(json!("stale")),
+                    _ => Step::Again(json!("unavailable")),
+                })
+            }
+        })
+        .await
+    }
+
+    async fn renew(&mut self, lock: &str, token: u64) {
+        let lease_ms = self.options.lease_ms;
+        let (name, owner) = (lock.to_owned(), self.owner.clone());
+        let request = wire::RenewRequest { name, owner, token, renew_no: 1, lease_ms };
+        let details = json!({
+            "owner": self.owner, "token": token, "renew_no": 1, "lease_ms": lease_ms,
+        });
+        self.operate("renew", lock, details, |mut client| {
+            let request = request.clone();
+            async move {
+                let reply = client.renew(request).await;
+                understand(reply, |reply| match reply.outcome {
+                    Some(renew_reply::Outcome::Ok(_)) => Step::Done(json!("ok")),
+                    Some(renew_reply::Outcome::Lost(_)) => Step::Done(json!("lost")),
+                    _ => Step::Again(json!("unavailable")),
+                })
+            }
+        })
+        .await;
+    }
+
+    async fn release(&mut self, lock: &str, token: u64) {
+        let (name, owner) = (lock.to_owned(), self.owner.clone());
+        let request = wire::ReleaseRequest { name, owner, token };
+        let details = json!({ "owner": self.owner, "token": token });
+        self.operate("release", lock, details, |mut client| {
+            let request = request.clone();
+            async move {
+                let reply = client.release(request).await;
+                understand(reply, |reply| match reply.outcome {
+                    Some(release_reply::Outcome::Ok(_)) => Step::Done(json!("ok")),
+                    _ => Step::Again(json!("unavailable")),
+                })
+            }
+        })
+        .await;
+    }
+
+    /// Sends an operation, to one node after the other, until it has a result.
+    async fn operate<F: Future<Output = Step>>(
+        &mut self,
+        op: &str,
+        lock: &str,
+        details: Value,
+        send: impl Fn(LockClient<Channel>) -> F,
+    ) -> Option<Value> {
+        let details = details.as_object().cloned().unwrap_or_default();
+        let pending: Pending = self.history.call(self.number, op, lock, details);
+        let mut next = self.random.random_range(0..self.nodes.len());
+        for _ in 0..TRIES {
+            let (node, client) = self.nodes[next].clone();
+            next = (next + 1) % self.nodes.len();
+            let call_us = self.clock.now_us();
+            let limit = Duration::from_millis(self.options.call_timeout_ms);
+            let step = timeout(limit, send(client)).await;
+            let step = step.unwrap_or_else(|_| Step::Again(json!("timeout")));
+            match step {
+                Step::Done(result) => {
+                    pending.tried(&node, call_us, result.clone());
+                    pending.returned(result.clone());
+                    return Some(result);
+                }
+                Step::Again(answer) => pending.tried(&node, call_us, answer),
+            }
+            sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
+        }
+        None
+    }
+}
+
+fn understand<T>(reply: Result<Response<T>, Status>, outcome: impl FnOnce(T) -> Step) -> Step {
+    match reply {
+        Ok(reply) => outcome(reply.into_inner()),
+        Err(status) => Step::Again(json!({ "error": status.to_string() })),
+    }
+}
+
+fn text(details: &Map<String, Value>, field: &str) -> String {
+    details.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn number(details: &Map<String, Value>, field: &str) -> u64 {
+    details.get(field).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn granted(operation: &Operation) -> Option<(u64, u64)> {
+    let token = operation.result.as_ref()?["granted"].as_u64()?;
+    Some((token, operation.return_us?))
+}
+
+fn of_kind<'a>(history: &'a [Operation], op: &'a str) -> impl Iterator<Item = &'a Operation> {
+    history.iter().filter(move |operation| operation.op == op)
+}
+
+/// From the return of a grant until the first send of its release, or until the lease ends,
+/// counted from the first send of the request or of the newest renewal that returned OK.
+fn reliances(history: &[Operation]) -> Vec<Reliance> {
+    let lease_end_us =
+        |operation: &Operation| operation.call_us + number(&operation.details, "lease_ms") * 1000;
+    let grants = of_kind(history, "acquire").filter_map(|acquire| {
+        let (token, from_us) = granted(acquire)?;
+        let owner = text(&acquire.details, "owner");
+        let same_grant = |other: &&Operation| {
+            other.key == acquire.key
+                && text(&other.details, "owner") == owner
+                && number(&other.details, "token") == token
+        };
+        let renewed_us = of_kind(history, "renew")
+            .filter(same_grant)
+            .filter(|renew| renew.result == Some(json!("ok")))
+            .map(lease_end_us)
+            .max();
+        let released_us =
+            of_kind(history, "release").find(same_grant).map(|release| release.call_us);
+        let until_us = renewed_us.unwrap_or(0).max(lease_end_us(acquire));
+        let until_us = released_us.unwrap_or(u64::MAX).min(until_us);
+        Some(Reliance { lock: acquire.key.clone(), token, owner, from_us, until_us })
+    });
+    grants.collect()
+}
+
+fn attempts(history: &[Operation]) -> Vec<Attempt> {
+    let attempt = |acquire: &Operation| Attempt {
+        lock: acquire.key.clone(),
+        owner: text(&acquire.details, "owner"),
+        asked_us: acquire.call_us,
+        granted_us: granted(acquire).map(|(_, at_us)| at_us),
+    };
+    of_kind(history, "acquire").map(attempt).collect()
+}
+
+fn released(history: &[Operation]) -> Vec<Released> {
+    let confirmed =
+        of_kind(history, "release").filter(|release| release.result == Some(json!("ok")));
+    let released = |release: &Operation| {
+        Some(Released { lock: release.key.clone(), at_us: release.return_us? })
+    };
+    confirmed.filter_map(released).collect()
+}
+
+/// Every answer to an Acquire that a node gave, whether or not its client heard it.
+fn answers(messages: &[Message]) -> Vec<Answer> {
+    let mut asked_us: BTreeMap<(String, String, u64), u64> = BTreeMap::new();
+    let acquires: Vec<_> = messages
+        .iter()
+        .filter(|message| message.method() == "Acquire")
+        .filter_map(|message| {
+            let request = wire::AcquireRequest::decode(payload(message.request.bytes())?).ok()?;
+            Some((message, request))
+        })
+        .collect();
+    for (message, request) in &acquires {
+        let key = (request.name.clone(), request.owner.clone(), request.request_no);
+        let first_us = asked_us.entry(key).or_insert(message.sent_us);
+        *first_us = message.sent_us.min(*first_us);
+    }
+    let answer = |(message, request): (&Message, wire::AcquireRequest)| {
+        let reply = message.reply.as_ref()?;
+        let reply = wire::AcquireReply::decode(payload(reply.bytes())?).ok()?;
+        let outcome = match reply.outcome {
+            Some(acquire_reply::Outcome::Granted(it)) => Outcome::Granted(it.token),
+            Some(acquire_reply::Outcome::Held(it)) => Outcome::Held { by: it.by },
+            Some(acquire_reply::Outcome::Stale(_)) => Outcome::Stale,
+            _ => Outcome::Unavailable,
+        };
+        let key = (request.name.clone(), request.owner.clone(), request.request_no);
+        Some(Answer {
+            asked_us: asked_us[&key],
+            lock: request.name,
+            owner: request.owner,
+            request_no: request.request_no,
+            node: message.to.clone(),
+            delivered_us: message.delivered_us?,
+            told_us: message.replied_us?,
+            outcome,
+            lease_us: u64::from(request.lease_ms) * 1000,
+        })
+    };
+    acquires.into_iter().filter_map(answer).collect()
+}
+
+fn grants(answers: &[Answer]) -> Vec<Grant> {
+    let grant = |answer: &Answer| match answer.outcome {
+        Outcome::Granted(token) => Some(Grant {
+            lock: answer.lock.clone(),
+            token,
+            owner: answer.owner.clone(),
+            request_no: answer.request_no,
+            node: answer.node.clone(),
+            asked_us: answer.asked_us,
+            told_us: answer.told_us,
+        }),
+        _ => None,
+    };
+    answers.iter().filter_map(grant).collect()
+}
+
+fn releases_sent(messages: &[Message]) -> Vec<ReleaseSent> {
+    let releases = messages.iter().filter(|message| message.method() == "Release");
+    let release = |message: &Message| {
+        let request = wire::ReleaseRequest::decode(payload(message.request.bytes())?).ok()?;
+        Some(ReleaseSent { lock: request.name, token: request.token, at_us: message.sent_us })
+    };
+    releases.filter_map(release).collect()
+}

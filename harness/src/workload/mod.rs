@@ -1,0 +1,83 @@
+//! Workloads: what the clients of a lab do, and what its checks and bounds are called.
+//!
+//! One file a lab. A workload sees channels, the history and the clock; never the engine.
+
+pub mod lock;
+
+use std::{collections::BTreeMap, future::Future, pin::Pin};
+
+use anyhow::{Result, bail};
+use node::Channel;
+
+use crate::{
+    checker::{Finding, Late},
+    fabric::{RunClock, record::Message},
+    history::{History, Operation},
+};
+
+/// One client of a run.
+pub struct Client {
+    /// Its number, from 1; its name is `c` and the number.
+    pub number: u32,
+    /// The way to each node.
+    pub channels: Vec<(String, Channel)>,
+    /// What it writes its operations to.
+    pub history: History,
+    /// The run's clock.
+    pub clock: RunClock,
+    /// What its random choices are drawn from.
+    pub seed: u64,
+}
+
+/// What a run left behind for the checks.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// What the clients saw.
+    pub history: Vec<Operation>,
+    /// What the fabric carried.
+    pub messages: Vec<Message>,
+    /// When the run ended, in microseconds since its start.
+    pub end_us: u64,
+}
+
+/// A client's whole life: it runs until it is dropped.
+pub type ClientTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the clients of one lab do, and how what they saw is judged.
+pub trait Workload: Send + Sync {
+    /// The lab's services (an encoded `FileDescriptorSet`).
+    fn descriptors(&self) -> &'static [u8];
+
+    /// Runs one client.
+    fn client(&self, client: Client) -> ClientTask;
+
+    /// The checks that a scenario may name.
+    fn checks(&self) -> &'static [&'static str];
+
+    /// The bounds that a scenario may name.
+    fn bounds(&self) -> &'static [&'static str];
+
+    /// What the evidence holds against the service by the named checks and bounds (in
+    /// microseconds).
+    fn judge(
+        &self,
+        evidence: &Evidence,
+        checks: &[String],
+        bounds_us: &BTreeMap<String, u64>,
+    ) -> (Vec<Finding>, Vec<Late>);
+
+    /// When clients got what they came for, in microseconds since the start: the progress that is
+    /// due in calm.
+    fn progress_us(&self, history: &[Operation]) -> Vec<u64>;
+}
+
+/// The workload `name` with the `options` of a scenario.
+///
+/// # Errors
+/// When there is none of that name, or it has no such option.
+pub fn named(name: &str, options: &toml::Table) -> Result<Box<dyn Workload>> {
+    match name {
+        "lock" => Ok(Box::new(lock::LockWorkload::new(options)?)),
+        _ => bail!("there is no workload \"{name}\"; there is: lock"),
+    }
+}

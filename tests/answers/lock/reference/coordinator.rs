@@ -1,0 +1,165 @@
+//! How a change to a lock is agreed on: one CASPaxos register per lock (Rystsov 2018, section 2.2).
+//!
+//! Any node coordinates any request: it prepares at a majority, changes the newest state it heard
+//! of, has the change accepted by a majority, and only then answers.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use node::{Answers, Context, Peers};
+use proto::lock::{
+    AcceptReply, AcceptRequest, Accepted, Ballot, LockState, PrepareReply, PrepareRequest,
+    peer_client::PeerClient,
+};
+
+use crate::{
+    lease,
+    voter::{Voter, rank},
+};
+
+/// How long one peer may take to answer.
+const PEER_DEADLINE: Duration = Duration::from_millis(200);
+/// How often a change is tried against other coordinators before it is given up.
+const ATTEMPTS: u32 = 6;
+/// The longest wait before the first repeated attempt; it grows with each.
+const BACKOFF_MS: u64 = 8;
+
+/// Gets a majority to agree on changes.
+pub struct Coordinator {
+    id: String,
+    voter: Arc<Voter>,
+    peers: Peers<PeerClient<node::Channel>>,
+    /// The highest round this node has used or heard of.
+    round: Mutex<u64>,
+}
+
+/// Why a change was not made.
+pub enum Refused<R> {
+    /// The rule refused it.
+    ByRule(R),
+    /// No majority agreed in time: the change may still happen.
+    NoMajority,
+}
+
+/// How a round of questions ended.
+enum Round<A> {
+    Won(Vec<A>),
+    /// Another coordinator is ahead.
+    Overtaken,
+    NoMajority,
+}
+
+impl Coordinator {
+    pub fn new(context: &Context, voter: Arc<Voter>) -> Self {
+        let peers = Peers::new(context, PEER_DEADLINE, PeerClient::new);
+        Self { id: context.id.clone(), voter, peers, round: Mutex::new(0) }
+    }
+
+    /// Applies `rule` to the lock `name`, given whether its holder counts as expired.
+    pub async fn change<T, R>(
+        &self,
+        name: &str,
+        rule: impl Fn(&mut LockState, bool) -> Result<T, R>,
+    ) -> Result<T, Refused<R>> {
+        for attempt in 1..=ATTEMPTS {
+            let ballot = self.next_ballot();
+            match self.prepare(name, &ballot).await {
+                Round::Won(promises) => {
+                    let voters: Vec<_> =
+                        promises.into_iter().filter_map(|it| it.accepted).collect();
+                    let mut lock = newest(&voters);
+                    let expired = lease::is_expired(&lock, &voters);
+                    let answer = rule(&mut lock, expired).map_err(Refused::ByRule)?;
+                    match self.accept(name, &ballot, &lock).await {
+                        Round::Won(_) => return Ok(answer),
+                        Round::Overtaken => {}
+                        Round::NoMajority => return Err(Refused::NoMajority),
+                    }
+                }
+                Round::Overtaken => {}
+                Round::NoMajority => return Err(Refused::NoMajority),
+            }
+            back_off(attempt).await;
+        }
+        Err(Refused::NoMajority)
+    }
+
+    async fn prepare(&self, name: &str, ballot: &Ballot) -> Round<PrepareReply> {
+        let request = PrepareRequest { name: name.to_owned(), ballot: Some(ballot.clone()) };
+        let (voter, own) = (self.voter.clone(), request.clone());
+        let answers = self.peers.ask_all(async move { voter.prepare(own).await }, move |peer| {
+            let (mut peer, request) = (peer, request.clone());
+            async move { peer.prepare(request).await }
+        });
+        self.decide(ballot, answers, |reply| reply.promised.as_ref()).await
+    }
+
+    async fn accept(&self, name: &str, ballot: &Ballot, lock: &LockState) -> Round<AcceptReply> {
+        let (ballot_sent, state) = (Some(ballot.clone()), Some(lock.clone()));
+        let request = AcceptRequest { name: name.to_owned(), ballot: ballot_sent, state };
+        let (voter, own) = (self.voter.clone(), request.clone());
+        let answers = self.peers.ask_all(async move { voter.accept(own).await }, move |peer| {
+            let (mut peer, request) = (peer, request.clone());
+            async move { peer.accept(request).await }
+        });
+        self.decide(ballot, answers, |reply| reply.promised.as_ref()).await
+    }
+
+    /// Waits until the round of `ballot` is decided. A voter agrees by answering with the very
+    /// ballot it was asked about, and objects by answering with a higher one.
+    async fn decide<A>(
+        &self,
+        ballot: &Ballot,
+        mut answers: Answers<A>,
+        promised: impl Fn(&A) -> Option<&Ballot>,
+    ) -> Round<A> {
+        let mut agreed = Vec::new();
+        let mut overtaken = false;
+        // GAP 4: how many must agree, and what of those who say nothing?
+        let majority = self.peers.majority();
+        while agreed.len() < majority
+            && let Some((_, answer)) = answers.next().await
+        {
+            if promised(&answer) == Some(ballot) {
+                agreed.push(answer);
+            } else {
+                self.heard_of(promised(&answer));
+                overtaken = true;
+            }
+        }
+        let won = agreed.len() >= majority;
+        // END GAP
+        match (won, overtaken) {
+            (true, _) => Round::Won(agreed),
+            (false, true) => Round::Overtaken,
+            (false, false) => Round::NoMajority,
+        }
+    }
+
+    fn next_ballot(&self) -> Ballot {
+        let mut round = self.round.lock().expect("no holder of this lock panics");
+        *round += 1;
+        Ballot { round: *round, node: self.id.clone() }
+    }
+
+    fn heard_of(&self, ballot: Option<&Ballot>) {
+        let mut round = self.round.lock().expect("no holder of this lock panics");
+        *round = rank(ballot).0.max(*round);
+    }
+}
+
+/// The state that a change starts from, out of what the voters remember.
+fn newest(voters: &[Accepted]) -> LockState {
+    // GAP 1: the voters may remember different states. Which one counts?
+    let newest = voters.iter().max_by_key(|voter| rank(voter.ballot.as_ref()));
+    // END GAP
+    newest.and_then(|voter| voter.state.clone()).unwrap_or_default()
+}
+
+/// Two coordinators that keep overtaking each other part when they wait for different times.
+async fn back_off(attempt: u32) {
+    let longest_ms = BACKOFF_MS * u64::from(attempt);
+    tokio::time::sleep(Duration::from_millis(rand::random_range(1..=longest_ms))).await;
+}
