@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{
     body::Incoming,
@@ -182,7 +182,7 @@ impl Link {
             Ok(reply) => reply,
             Err(error) => {
                 flight.end(Lost::Unreachable);
-                return Err(Status::unavailable(format!("{} is unreachable: {error}", self.to)));
+                return Err(Status::unavailable(format!("{} is unreachable: {error:#}", self.to)));
             }
         };
         flight.note(|message, now_us| {
@@ -208,7 +208,7 @@ impl Link {
     async fn forward(&self, head: &Parts, body: Bytes) -> Result<Reply> {
         let mut request = Request::new(Body::new(Full::new(body)));
         *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.uri.clone();
+        *request.uri_mut() = self.uri(head)?;
         *request.headers_mut() = head.headers.clone();
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
@@ -221,6 +221,13 @@ impl Link {
         let body = body.collect().await?;
         let trailers = body.trailers().cloned();
         Ok(Reply { head, body: body.to_bytes(), trailers })
+    }
+
+    /// Where the message goes: a client inside this process names no host.
+    fn uri(&self, head: &Parts) -> Result<Uri> {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri = Uri::builder().scheme("http").authority(self.address.as_str());
+        Ok(uri.path_and_query(path).build()?)
     }
 
     /// The connection to the receiver, made anew when the last one is gone. It sends no keepalive:

@@ -5,32 +5,24 @@
 
 use proto::lock::{
     Accepted, AcquireRequest, Granted, Held, Holder, LockState, Lost, Ok as Done, ReleaseRequest,
-    RenewRequest,
+    RenewRequest, acquire_reply::Outcome,
 };
-
-/// Why an Acquire is not granted.
-pub enum Refusal {
-    /// Somebody holds the lock and may still rely on it.
-    Held(Held),
-    /// The request is over.
-    Stale,
-}
 
 /// When a client that was told HELD may as well ask again.
 const RETRY_AFTER_MS: u32 = 25;
 
-/// Acquire(name, owner, request_no, lease_ms).
+/// Acquire(name, owner, request_no, lease_ms): a grant, or what the client is told instead.
 pub fn acquire(
     lock: &mut LockState,
     request: &AcquireRequest,
     expired: bool,
-) -> Result<Granted, Refusal> {
+) -> Result<Granted, Outcome> {
     // GAP 2: has this request been here before, and what was it told?
     // Every request is a new one.
     // END GAP
     if let Some(holder) = lock.holder.as_ref().filter(|_| !expired) {
         let by = holder.owner.clone();
-        return Err(Refusal::Held(Held { by, retry_after_ms: RETRY_AFTER_MS }));
+        return Err(Outcome::Held(Held { by, retry_after_ms: RETRY_AFTER_MS }));
     }
     end_holding(lock);
     lock.token += 1;

@@ -8,7 +8,7 @@ mod guard;
 mod lease;
 mod voter;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use node::Context;
 use proto::lock::{
@@ -19,7 +19,6 @@ use tonic::{Request, Response, Status, service::Routes};
 use crate::{
     coordinator::{Coordinator, Refused},
     guard::Guard,
-    lease::Refusal,
     voter::Voter,
 };
 
@@ -57,8 +56,7 @@ impl wire::lock_server::Lock for Service {
         let rule = |lock: &mut wire::LockState, expired| lease::acquire(lock, &request, expired);
         let outcome = match self.coordinator.change(&request.name, rule).await {
             Ok(granted) => Outcome::Granted(granted),
-            Err(Refused::ByRule(Refusal::Held(held))) => Outcome::Held(held),
-            Err(Refused::ByRule(Refusal::Stale)) => Outcome::Stale(wire::Stale {}),
+            Err(Refused::ByRule(instead)) => instead,
             Err(Refused::NoMajority) => Outcome::Unavailable(wire::Unavailable {}),
         };
         Ok(Response::new(wire::AcquireReply { outcome: Some(outcome) }))
@@ -83,7 +81,7 @@ impl wire::lock_server::Lock for Service {
         check_names(&request.name, Some(&request.owner))?;
         let rule = |lock: &mut wire::LockState, _| {
             lease::release(lock, &request);
-            Ok::<_, Refusal>(wire::Ok {})
+            Ok::<_, Infallible>(wire::Ok {})
         };
         let outcome = match self.coordinator.change(&request.name, rule).await {
             Ok(ok) => Outcome::Ok(ok),

@@ -5,42 +5,34 @@
 
 use proto::lock::{
     Accepted, AcquireRequest, Granted, Held, Holder, LockState, Lost, Ok as Done, ReleaseRequest,
-    RenewRequest,
+    RenewRequest, acquire_reply::Outcome,
 };
-
-/// Why an Acquire is not granted.
-pub enum Refusal {
-    /// Somebody holds the lock and may still rely on it.
-    Held(Held),
-    /// The request is over.
-    Stale,
-}
 
 /// When a client that was told HELD may as well ask again.
 const RETRY_AFTER_MS: u32 = 25;
 
-/// Acquire(name, owner, request_no, lease_ms).
+/// Acquire(name, owner, request_no, lease_ms): a grant, or what the client is told instead.
 pub fn acquire(
     lock: &mut LockState,
     request: &AcquireRequest,
     expired: bool,
-) -> Result<Granted, Refusal> {
+) -> Result<Granted, Outcome> {
     // GAP 2: has this request been here before, and what was it told?
     if let Some(holder) = lock.holder.as_ref().filter(|holder| holder.owner == request.owner) {
         if holder.request_no == request.request_no {
             return Ok(Granted { token: lock.token });
         }
         if holder.request_no > request.request_no {
-            return Err(Refusal::Stale);
+            return Err(Outcome::Stale(Default::default()));
         }
     }
     if lock.done.get(&request.owner).is_some_and(|newest| request.request_no <= *newest) {
-        return Err(Refusal::Stale);
+        return Err(Outcome::Stale(Default::default()));
     }
     // END GAP
     if let Some(holder) = lock.holder.as_ref().filter(|_| !expired) {
         let by = holder.owner.clone();
-        return Err(Refusal::Held(Held { by, retry_after_ms: RETRY_AFTER_MS }));
+        return Err(Outcome::Held(Held { by, retry_after_ms: RETRY_AFTER_MS }));
     }
     end_holding(lock);
     lock.token += 1;
