@@ -32,7 +32,9 @@ pub struct Reliance {
     pub token: u64,
     /// Who.
     pub owner: String,
-    /// When its grant returned.
+    /// When a node told the grant.
+    pub told_us: u64,
+    /// When the client knew.
     pub from_us: u64,
     /// When it sent its release, or its lease ran out by its own count.
     pub until_us: u64,
@@ -71,7 +73,7 @@ fn overlap(earlier: &Reliance, next: &Reliance) -> Finding {
         seconds(earlier.until_us),
     );
     let clients = vec![next.owner.clone(), earlier.owner.clone()];
-    Finding { sentence, since_us: earlier.from_us, at_us: next.from_us, clients }
+    Finding { sentence, since_us: earlier.from_us, at_us: next.told_us, clients }
 }
 
 /// No token is granted to two requests, and a request made after a grant gets a higher one.

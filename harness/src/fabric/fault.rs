@@ -25,7 +25,8 @@ pub enum Fault {
     DropReply,
     /// The message arrives once more.
     Duplicate {
-        /// How long after the original the copy is delivered, in milliseconds.
+        /// How long after its trigger (the message, or its reply) the copy is delivered, in
+        /// milliseconds.
         after_ms: u64,
     },
     /// The message (or its reply, by the aim's phase) is under way for longer.

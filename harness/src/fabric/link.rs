@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -149,7 +150,7 @@ impl Link {
         if plan.drop {
             return flight.end(Lost::RequestDropped);
         }
-        match self.deliver(&flight, &head, body).await {
+        match self.clone().deliver(&flight, &head, body).await {
             Ok(Some(reply)) => drop(answer.send(reply.into_response())),
             Ok(None) => {}
             Err(status) => drop(answer.send(status.into_http())),
@@ -159,16 +160,18 @@ impl Link {
     /// Sends a duplicate after its original; its reply reaches nobody.
     fn send_copy(self: Arc<Self>, flight: &Flight, head: &Parts, body: &Bytes, after: Duration) {
         let (copy, head, body) = (flight.copy(), head.clone(), body.clone());
-        tokio::spawn(async move {
+        // Boxed, since a copy is delivered as its original is.
+        let deliver: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
             sleep(after).await;
             let _ = self.deliver(&copy, &head, body).await;
         });
+        tokio::spawn(deliver);
     }
 
     /// Hands the message to the receiver and brings back its reply; `None` when one of the two was
     /// lost on the way.
     async fn deliver(
-        &self,
+        self: Arc<Self>,
         flight: &Flight,
         head: &Parts,
         body: Bytes,
@@ -178,7 +181,7 @@ impl Link {
             return Ok(None);
         }
         flight.note(|message, now_us| message.delivered_us = Some(now_us));
-        let reply = match self.forward(head, body).await {
+        let reply = match self.forward(head, body.clone()).await {
             Ok(reply) => reply,
             Err(error) => {
                 flight.end(Lost::Unreachable);
@@ -192,6 +195,9 @@ impl Link {
         });
         let sighting = flight.sighting(Phase::Reply);
         let plan = self.fabric.on_message(&sighting, head.uri.path(), &reply.body).await;
+        if let Some(after) = plan.duplicate {
+            self.clone().send_copy(flight, head, &body, after);
+        }
         sleep_unless_zero(plan.delay).await;
         if plan.drop {
             flight.end(Lost::ReplyDropped);
@@ -304,7 +310,8 @@ impl Flight {
 
     fn copy(&self) -> Arc<Self> {
         let original = self.with(|message| message.clone());
-        let message = Message { copy: 1, ..original };
+        let (delivered_us, replied_us, code, reply) = (None, None, None, None);
+        let message = Message { copy: 1, delivered_us, replied_us, code, reply, ..original };
         Arc::new(Self { fabric: self.fabric.clone(), message: Mutex::new(Some(message)) })
     }
 

@@ -112,9 +112,9 @@ impl FaultSpec {
     /// When in a message's life the fault strikes; `None` without an aim.
     fn phase(&self) -> Option<Phase> {
         match self.kind {
-            Kind::DropRequest | Kind::Duplicate => Some(Phase::Request),
+            Kind::DropRequest => Some(Phase::Request),
             Kind::DropReply => Some(Phase::Reply),
-            Kind::Kill | Kind::Cut | Kind::Delay => self.aim.as_ref().map(|aim| aim.phase),
+            _ => self.aim.as_ref().map(|aim| aim.phase),
         }
     }
 }

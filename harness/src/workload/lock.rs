@@ -118,7 +118,7 @@ impl Workload for LockWorkload {
     ) -> (Vec<Finding>, Vec<Late>) {
         let answers = answers(&evidence.messages);
         let check = |name: &String| match name.as_str() {
-            "one_holder" => leases::disjoint(&reliances(&evidence.history)),
+            "one_holder" => leases::disjoint(&reliances(&evidence.history, &answers)),
             "tokens_grow" => leases::tokens_grow(&grants(&answers)),
             "one_grant_each" => {
                 requests::one_grant_each(&answers, &releases_sent(&evidence.messages))
@@ -319,7 +319,7 @@ fn of_kind<'a>(history: &'a [Operation], op: &'a str) -> impl Iterator<Item = &'
 
 /// From the return of a grant until the first send of its release, or until the lease ends,
 /// counted from the first send of the request or of the newest renewal that returned OK.
-fn reliances(history: &[Operation]) -> Vec<Reliance> {
+fn reliances(history: &[Operation], answers: &[Answer]) -> Vec<Reliance> {
     let lease_end_us =
         |operation: &Operation| operation.call_us + number(&operation.details, "lease_ms") * 1000;
     let grants = of_kind(history, "acquire").filter_map(|acquire| {
@@ -339,7 +339,12 @@ fn reliances(history: &[Operation]) -> Vec<Reliance> {
             of_kind(history, "release").find(same_grant).map(|release| release.call_us);
         let until_us = renewed_us.unwrap_or(0).max(lease_end_us(acquire));
         let until_us = released_us.unwrap_or(u64::MAX).min(until_us);
-        Some(Reliance { lock: acquire.key.clone(), token, owner, from_us, until_us })
+        let told = |answer: &&Answer| {
+            answer.lock == acquire.key && answer.outcome == Outcome::Granted(token)
+        };
+        let told_us = answers.iter().filter(told).map(|answer| answer.told_us).min();
+        let told_us = told_us.unwrap_or(from_us);
+        Some(Reliance { lock: acquire.key.clone(), token, owner, told_us, from_us, until_us })
     });
     grants.collect()
 }

@@ -16,7 +16,7 @@ use proto::lock::{
 
 use crate::{
     lease,
-    voter::{Voter, rank},
+    voter::{Answer, Voter, rank},
 };
 
 /// How long one peer may take to answer.
@@ -93,7 +93,7 @@ impl Coordinator {
             let (mut peer, request) = (peer, request.clone());
             async move { peer.prepare(request).await }
         });
-        self.decide(ballot, answers, |reply| reply.promised.as_ref()).await
+        self.decide(answers).await
     }
 
     async fn accept(&self, name: &str, ballot: &Ballot, lock: &LockState) -> Round<AcceptReply> {
@@ -104,25 +104,19 @@ impl Coordinator {
             let (mut peer, request) = (peer, request.clone());
             async move { peer.accept(request).await }
         });
-        self.decide(ballot, answers, |reply| reply.promised.as_ref()).await
+        self.decide(answers).await
     }
 
-    /// Waits until the round of `ballot` is decided. A voter agrees by answering with the very
-    /// ballot it was asked about, and objects by answering with a higher one.
-    async fn decide<A>(
-        &self,
-        ballot: &Ballot,
-        mut answers: Answers<A>,
-        promised: impl Fn(&A) -> Option<&Ballot>,
-    ) -> Round<A> {
+    /// Waits until a round is decided: each answer agrees, or names a ballot that is ahead.
+    async fn decide<A: Answer>(&self, mut answers: Answers<A>) -> Round<A> {
         let mut agreed = Vec::new();
         let mut overtaken = false;
         // GAP 4: how many must agree, and what of those who say nothing?
         while let Some((_, answer)) = answers.next().await {
-            if promised(&answer) == Some(ballot) {
+            if answer.agrees() {
                 agreed.push(answer);
             } else {
-                self.heard_of(promised(&answer));
+                self.heard_of(answer.promised());
                 overtaken = true;
             }
         }

@@ -54,13 +54,13 @@ impl Voter {
     pub async fn prepare(&self, request: PrepareRequest) -> PrepareReply {
         let vote = match self.vote(&request.name, |vote| vote.promise(request.ballot)) {
             Ok(vote) => vote,
-            Err(promised) => return PrepareReply { promised, accepted: None },
+            Err(promised) => return PrepareReply { ok: false, promised, accepted: None },
         };
         self.remember(&request.name, &vote.saved).await;
         let age_ms = self.clock.now_ms() - vote.lease_since_ms;
         let SavedVote { promised, accepted_ballot: ballot, accepted } = vote.saved;
         let accepted = accepted.map(|state| Accepted { ballot, state: Some(state), age_ms });
-        PrepareReply { promised, accepted }
+        PrepareReply { ok: true, promised, accepted }
     }
 
     /// Accept(name, ballot, state): take over the state unless a higher ballot was promised.
@@ -70,9 +70,9 @@ impl Voter {
         match self.vote(&request.name, accept) {
             Ok(vote) => {
                 self.remember(&request.name, &vote.saved).await;
-                AcceptReply { promised: vote.saved.promised }
+                AcceptReply { ok: true, promised: vote.saved.promised }
             }
-            Err(promised) => AcceptReply { promised },
+            Err(promised) => AcceptReply { ok: false, promised },
         }
     }
 
@@ -122,6 +122,32 @@ impl Vote {
         let promised = ballot.clone();
         self.saved = SavedVote { promised, accepted_ballot: ballot, accepted: state };
         Ok(())
+    }
+}
+
+/// An answer to a coordinator: agreement, or a ballot that stands against it.
+pub trait Answer {
+    /// Whether the voter agrees.
+    fn agrees(&self) -> bool;
+    /// The highest ballot that the voter has promised.
+    fn promised(&self) -> Option<&Ballot>;
+}
+
+impl Answer for PrepareReply {
+    fn agrees(&self) -> bool {
+        self.ok
+    }
+    fn promised(&self) -> Option<&Ballot> {
+        self.promised.as_ref()
+    }
+}
+
+impl Answer for AcceptReply {
+    fn agrees(&self) -> bool {
+        self.ok
+    }
+    fn promised(&self) -> Option<&Ballot> {
+        self.promised.as_ref()
     }
 }
 
