@@ -88,7 +88,8 @@ pub fn is_expired(lock: &LockState, voters: &[Accepted]) -> bool {
     // END GAP
 }
 
-/// What tells one lease from another: its token, and which renewal of it.
-pub fn lease_of(lock: &LockState) -> Option<(u64, u64)> {
-    lock.holder.as_ref().map(|holder| (lock.token, holder.renew_no))
+/// What tells one lease from another. The token alone does not: a grant that no majority accepted
+/// leaves its token to the next one, and a voter may have known the one and not the other.
+pub fn lease_of(lock: &LockState) -> Option<(u64, &Holder)> {
+    lock.holder.as_ref().map(|holder| (lock.token, holder))
 }
