@@ -135,7 +135,7 @@ impl Peer for Voter {
         request: Request<PrepareRequest>,
     ) -> Result<Response<PrepareReply>, Status> {
         let promised = request.into_inner().ballot;
-        Ok(Response::new(PrepareReply { promised, accepted: None }))
+        Ok(Response::new(PrepareReply { ok: true, promised, accepted: None }))
     }
 
     async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptReply>, Status> {

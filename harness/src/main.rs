@@ -12,6 +12,7 @@ use harness::{
     cluster::warden,
     verbs::{audit, grade, overview, replay, reset},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the program exits with for a mistake in its use and for its own failures.
 const EXIT_HARNESS: u8 = 4;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     end_on_panic();
-    end_on_interrupt();
+    end_on_signals();
     match run(cli) {
         Ok(code) => code.into(),
         Err(error) => {
@@ -86,18 +87,20 @@ fn end_on_panic() {
     }));
 }
 
-/// Ctrl-C and a request to terminate end the program at once. The warden clears up.
-fn end_on_interrupt() {
+/// Ctrl-C and a request to terminate end the program at once; SIGUSR1 makes it panic, so that a
+/// test can see what that leaves behind. The warden clears up.
+fn end_on_signals() {
     thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime for signals can be made");
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut interrupt = signal(SignalKind::interrupt()).expect("a signal to wait for");
-            let mut terminate = signal(SignalKind::terminate()).expect("a signal to wait for");
+        runtime.expect("a runtime for signals can be made").block_on(async {
+            let listen = |kind| signal(kind).expect("a signal to wait for");
+            let mut interrupt = listen(SignalKind::interrupt());
+            let mut terminate = listen(SignalKind::terminate());
+            let mut user_defined = listen(SignalKind::user_defined1());
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = user_defined.recv() => panic!("asked to, by SIGUSR1"),
             }
             eprintln!("\nstopped before the end: nothing was graded, and nothing is left running");
             exit(EXIT_INTERRUPTED);

@@ -1,0 +1,103 @@
+//! Verdicts on real clusters: what passes, what is caught, what is broken, and what it says.
+
+use std::fs;
+
+use tests::{answers_are_here, grade, lab, path, submission, turn, verdict};
+
+#[test]
+fn the_starter_passes_the_quiet_milestone_and_no_other() {
+    let _turn = turn();
+    let (report, done) = grade(&["--variant", "starter"]);
+    assert_eq!(verdict(&report, "quiet"), "passed", "{}", done.stdout);
+    assert_eq!(verdict(&report, "retry"), "wrong");
+    assert_eq!(verdict(&report, "memory"), "wrong");
+    assert_eq!((report["score"].as_u64(), report["max_score"].as_u64()), (Some(20), Some(100)));
+    assert_eq!(done.code, 1);
+    for part in ["promised:", "happened:", "cargo lab replay", "20 of 100 points"] {
+        assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
+    }
+
+    // One command tries the failing schedule again, and its verdict comes again.
+    let runs = report["milestones"][1]["runs"].as_array().unwrap();
+    let failed = runs.iter().find(|run| run["verdict"] == "wrong").unwrap();
+    assert!(failed["bites"]["drop_reply"]["bit"].as_u64() > Some(0), "{failed}");
+    let run_dir = failed["run_dir"].as_str().unwrap();
+    for file in ["run.json", "schedule.json", "history.jsonl", "messages.jsonl", "nodes/n1.log"] {
+        assert!(fs::metadata(format!("{run_dir}/{file}")).unwrap().len() > 0, "{file}");
+    }
+    let replayed = lab(&["replay", run_dir]);
+    assert_eq!(replayed.code, 0, "{}{}", replayed.stdout, replayed.stderr);
+    assert!(replayed.stdout.contains("recorded: wrong"), "{}", replayed.stdout);
+}
+
+#[test]
+fn the_audit_meets_every_demand() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    let done = lab(&["audit", "lock", "--demanded"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("every demand is met"), "{}", done.stdout);
+}
+
+#[test]
+fn code_that_does_not_compile_is_broken() {
+    let _turn = turn();
+    let folder = submission("lease.rs", |text| text.replace("lock.token += 1;", "lock.tokn += 1;"));
+    let (report, done) = grade(&["--variant", path(&folder)]);
+    assert_eq!((done.code, verdict(&report, "quiet")), (2, "broken"));
+    let error = &report["build"]["errors"][0];
+    assert_eq!(error["file"], "labs/lock/src/lease.rs");
+    let sentence =
+        format!("labs/lock does not compile: 1 error at labs/lock/src/lease.rs:{}", error["line"]);
+    assert!(done.stderr.contains(&sentence), "{}", done.stderr);
+    assert!(done.stderr.contains("no field `tokn`"), "{}", done.stderr);
+}
+
+/// A node that does `what` when it opens its vote.
+fn node_that(what: &str) -> tempfile::TempDir {
+    let opening = "let now_ms = context.clock.now_ms();";
+    submission("voter.rs", |text| text.replace(opening, &format!("{what}\n{opening}")))
+}
+
+fn broken_with(what: &str, parts: &[&str]) {
+    let folder = node_that(what);
+    let (report, done) =
+        grade(&["--variant", path(&folder), "--milestone", "quiet", "--runs", "1"]);
+    assert_eq!((done.code, verdict(&report, "quiet")), (2, "broken"), "{}", done.stdout);
+    let story = report["milestones"][0]["runs"][0]["story"].as_str().unwrap();
+    for part in parts {
+        assert!(story.contains(part), "{part} is not in {story}");
+    }
+}
+
+#[test]
+fn a_node_that_falls_by_itself_is_broken_and_named() {
+    let _turn = turn();
+    broken_with("std::process::exit(3);", &["n1 exited with status 3"]);
+    broken_with("panic!(\"no vote\");", &["n1 panicked at labs/lock/src/voter.rs", "no vote"]);
+    let later = "node::spawn(async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        panic!(\"too late\");
+    });";
+    broken_with(later, &["panicked at labs/lock/src/voter.rs", "too late"]);
+}
+
+#[test]
+fn a_node_that_never_gets_ready_is_broken() {
+    let _turn = turn();
+    let forever = "std::thread::sleep(std::time::Duration::from_secs(600));";
+    broken_with(forever, &["n1 was not ready 20 s after its start"]);
+}
+
+#[test]
+fn a_node_that_answers_nothing_is_broken() {
+    let _turn = turn();
+    let folder = submission("lease.rs", |text| {
+        text.replace("// GAP 2", "std::process::abort();\n    // GAP 2")
+    });
+    let (report, done) =
+        grade(&["--variant", path(&folder), "--milestone", "quiet", "--runs", "1"]);
+    assert_eq!((done.code, verdict(&report, "quiet")), (2, "broken"), "{}", done.stdout);
+}
