@@ -314,7 +314,10 @@ fn judge(
     let bounds_us = scenario.bounds.iter().map(|(name, ms)| (name.clone(), ms * 1000)).collect();
     let evidence = Evidence { history, messages, end_us };
     let (findings, mut lates) = workload.judge(&evidence, &scenario.checks, &bounds_us);
+    // A run that a fallen node ended early has no calm, or not all of it.
     let calms = [(0, scenario.fault_window_ms()[0] * 1000), (healed_us, end_us)];
+    let calms: Vec<_> =
+        calms.into_iter().filter(|(from_us, until_us)| from_us < until_us).collect();
     lates.extend(without_progress(&workload.progress_us(&evidence.history), &calms));
     let bites = efficacy::judge(schedule, &struck, &evidence.messages, &evidence.history);
     let lateness_us = lateness.worst_tick_us();
