@@ -14,11 +14,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+#[cfg(target_os = "linux")]
+use nix::sys::prctl;
 use nix::{
-    sys::{
-        prctl,
-        signal::{Signal, killpg},
-    },
+    sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 use node::Channel;
@@ -126,6 +125,7 @@ impl ProcessCluster {
                 ("SEED", spec.seed.to_string()),
                 ("DISK_DELAY_MS", spec.disk_delay_ms.to_string()),
                 ("RUST_LOG", "info".to_owned()),
+                ("LOG_FORMAT", "human".to_owned()),
             ];
             let member = Member {
                 name: name.clone(),
@@ -251,6 +251,7 @@ impl Member {
         // the thread that spawns, which lives as long as this cluster.
         unsafe {
             command.pre_exec(move || {
+                #[cfg(target_os = "linux")]
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
                 // The harness may have died before the line above.
                 match nix::unistd::getppid() == parent {

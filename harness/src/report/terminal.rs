@@ -85,7 +85,8 @@ pub fn print(lab: &Lab, grade: &Grade) {
             let promise = lab.milestones.iter().find(|known| known.id == milestone.id);
             let promise = promise.map(|milestone| milestone.promise.as_str()).unwrap_or_default();
             stories += &format!(
-                "\n{} ({}), seed {}, scenario {}\n  promised: {promise}\n  happened: {}\n  again:    {}\n",
+                "\n{} ({}), seed {}, scenario {}\n  promised: {promise}\n  happened: {}\n  \
+                 again:    {}\n",
                 style(&milestone.id).bold(),
                 milestone.verdict,
                 run.seed,

@@ -109,23 +109,22 @@ impl Coordinator {
 
     /// Waits until a round is decided: each answer agrees, or names a ballot that is ahead.
     async fn decide<A: Answer>(&self, mut answers: Answers<A>) -> Round<A> {
-        let mut agreed = Vec::new();
-        let mut overtaken = false;
+        let (mut agreed, mut objections) = (Vec::new(), 0);
         // GAP 4: how many must agree, and what of those who say nothing?
         while let Some((_, answer)) = answers.next().await {
             if answer.agrees() {
                 agreed.push(answer);
             } else {
                 self.heard_of(answer.promised());
-                overtaken = true;
+                objections += 1;
             }
         }
-        let won = !overtaken;
+        let won = objections == 0;
         // END GAP
-        match (won, overtaken) {
+        match (won, objections) {
             (true, _) => Round::Won(agreed),
-            (false, true) => Round::Overtaken,
-            (false, false) => Round::NoMajority,
+            (false, 0) => Round::NoMajority,
+            (false, _) => Round::Overtaken,
         }
     }
 

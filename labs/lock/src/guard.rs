@@ -37,34 +37,47 @@ impl Guard {
 
     /// Guard.Write: done when a majority has stored it.
     pub async fn write(&self, name: String, written: Written) -> write_reply::Outcome {
+        let replies = self.store_at_majority(name, written, |reply| reply.stored).await;
+        match replies {
+            Ok(()) => write_reply::Outcome::Ok(Done {}),
+            Err(replies) if replies.iter().any(|reply| !reply.stored) => {
+                write_reply::Outcome::Fenced(Fenced {})
+            }
+            Err(_) => write_reply::Outcome::Unavailable(Unavailable {}),
+        }
+    }
+
+    /// Guard.Read: the newest value, once a majority has it, or a newer one.
+    pub async fn read(&self, name: String) -> read_reply::Outcome {
+        let unavailable = read_reply::Outcome::Unavailable(Unavailable {});
+        let Some(newest) = self.load_newest(&name).await else { return unavailable };
+        match self.store_at_majority(name, newest.clone(), |_| true).await {
+            Ok(()) => read_reply::Outcome::Written(newest),
+            Err(_) => unavailable,
+        }
+    }
+
+    /// Stores at every replica until a majority's replies are `enough`; else what they replied.
+    async fn store_at_majority(
+        &self,
+        name: String,
+        written: Written,
+        enough: impl Fn(&StoreReply) -> bool,
+    ) -> Result<(), Vec<StoreReply>> {
         let request = StoreRequest { name, written: Some(written) };
         let (replica, own) = (self.replica.clone(), request.clone());
         let mut answers = self.peers.ask_all(async move { replica.store(own).await }, |peer| {
             let (mut peer, request) = (peer, request.clone());
             async move { peer.store(request).await }
         });
-        let (mut stored, mut fenced) = (0, false);
-        while let Some((_, answer)) = answers.next().await {
-            stored += usize::from(answer.stored);
-            fenced |= !answer.stored;
-            if stored >= self.peers.majority() {
-                return write_reply::Outcome::Ok(Done {});
+        let mut replies = Vec::new();
+        while let Some((_, reply)) = answers.next().await {
+            replies.push(reply);
+            if replies.iter().filter(|reply| enough(reply)).count() >= self.peers.majority() {
+                return Ok(());
             }
         }
-        match fenced {
-            true => write_reply::Outcome::Fenced(Fenced {}),
-            false => write_reply::Outcome::Unavailable(Unavailable {}),
-        }
-    }
-
-    /// Guard.Read: the newest value, once a majority has it.
-    pub async fn read(&self, name: String) -> read_reply::Outcome {
-        let unavailable = read_reply::Outcome::Unavailable(Unavailable {});
-        let Some(newest) = self.load_newest(&name).await else { return unavailable };
-        match self.write(name, newest.clone()).await {
-            write_reply::Outcome::Ok(_) => read_reply::Outcome::Written(newest),
-            _ => unavailable,
-        }
+        Err(replies)
     }
 
     async fn load_newest(&self, name: &str) -> Option<Written> {

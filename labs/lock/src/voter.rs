@@ -76,7 +76,7 @@ impl Voter {
         }
     }
 
-    /// Changes the vote on `name` and returns it as it is then, or the ballot that stood against it.
+    /// Changes the vote on `name`: the vote as it then is, or the ballot that stood against it.
     fn vote(
         &self,
         name: &str,

@@ -109,26 +109,24 @@ impl Coordinator {
 
     /// Waits until a round is decided: each answer agrees, or names a ballot that is ahead.
     async fn decide<A: Answer>(&self, mut answers: Answers<A>) -> Round<A> {
-        let mut agreed = Vec::new();
-        let mut overtaken = false;
+        let (mut agreed, mut objections) = (Vec::new(), 0);
         // GAP 4: how many must agree, and what of those who say nothing?
         let majority = self.peers.majority();
-        while agreed.len() < majority
-            && let Some((_, answer)) = answers.next().await
-        {
+        while agreed.len() < majority && self.peers.cluster_size() - objections >= majority {
+            let Some((_, answer)) = answers.next().await else { break };
             if answer.agrees() {
                 agreed.push(answer);
             } else {
                 self.heard_of(answer.promised());
-                overtaken = true;
+                objections += 1;
             }
         }
         let won = agreed.len() >= majority;
         // END GAP
-        match (won, overtaken) {
+        match (won, objections) {
             (true, _) => Round::Won(agreed),
-            (false, true) => Round::Overtaken,
-            (false, false) => Round::NoMajority,
+            (false, 0) => Round::NoMajority,
+            (false, _) => Round::Overtaken,
         }
     }
 

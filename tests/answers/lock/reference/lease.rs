@@ -84,7 +84,7 @@ pub fn is_expired(lock: &LockState, voters: &[Accepted]) -> bool {
     let this_lease = lease_of(lock);
     let knows_it = |voter: &&Accepted| voter.state.as_ref().and_then(lease_of) == this_lease;
     let drifted_lease_ms = lease_ms + lease_ms.div_ceil(100);
-    voters.iter().filter(knows_it).any(|voter| voter.age_ms >= drifted_lease_ms)
+    voters.iter().filter(knows_it).any(|voter| voter.age_ms > drifted_lease_ms)
     // END GAP
 }
 
