@@ -27,7 +27,7 @@ use tokio::{
 use tonic::{Status, body::Body};
 
 use super::{
-    Fabric,
+    Fabric, Plan,
     fault::{Phase, Sighting},
     record::{Lost, Message, method_of},
 };
@@ -124,7 +124,7 @@ impl Link {
         let flight = Flight::start(&self, head.uri.path(), &body);
         let (answer, answered) = oneshot::channel();
         // A message travels on its own: a sender that gives up does not call it back.
-        tokio::spawn(self.travel(flight.clone(), head, body, answer));
+        tokio::spawn(Box::pin(self.travel(flight.clone(), head, body, answer)));
         let mut waiting = Waiting { flight, done: false };
         let reply = answered.await;
         waiting.done = reply.is_ok();
@@ -141,8 +141,7 @@ impl Link {
         body: Bytes,
         answer: oneshot::Sender<Response<Body>>,
     ) {
-        let sighting = flight.sighting(Phase::Request);
-        let plan = self.fabric.on_message(&sighting, head.uri.path(), &[]).await;
+        let plan = self.plan(&flight, Phase::Request, &head, &[]).await;
         if let Some(after) = plan.duplicate {
             self.clone().send_copy(&flight, &head, &body, after);
         }
@@ -157,15 +156,23 @@ impl Link {
         }
     }
 
+    /// What is to happen to the message at this moment of its life. `reply` is its gRPC frame.
+    async fn plan(&self, flight: &Flight, phase: Phase, head: &Parts, reply: &[u8]) -> Plan {
+        if !self.fabric.is_armed() {
+            return Plan::default();
+        }
+        self.fabric.on_message(&flight.sighting(phase), head.uri.path(), reply).await
+    }
+
     /// Sends a duplicate after its original; its reply reaches nobody.
     fn send_copy(self: Arc<Self>, flight: &Flight, head: &Parts, body: &Bytes, after: Duration) {
         let (copy, head, body) = (flight.copy(), head.clone(), body.clone());
         // Boxed, since a copy is delivered as its original is.
-        let deliver: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let send: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
             sleep(after).await;
             let _ = self.deliver(&copy, &head, body).await;
         });
-        tokio::spawn(deliver);
+        tokio::spawn(send);
     }
 
     /// Hands the message to the receiver and brings back its reply; `None` when one of the two was
@@ -193,8 +200,7 @@ impl Link {
             message.code = reply.code();
             message.reply = Some(reply.body.clone().into());
         });
-        let sighting = flight.sighting(Phase::Reply);
-        let plan = self.fabric.on_message(&sighting, head.uri.path(), &reply.body).await;
+        let plan = self.plan(flight, Phase::Reply, head, &reply.body).await;
         if let Some(after) = plan.duplicate {
             self.clone().send_copy(flight, head, &body, after);
         }

@@ -167,6 +167,11 @@ impl Fabric {
         self.state().cuts.iter().any(|side| holds(side, from) != holds(side, to))
     }
 
+    /// Whether any fault waits for a message.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.0.armed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
@@ -179,9 +184,6 @@ impl Fabric {
     /// the message itself. `reply` is its gRPC frame in [`Phase::Reply`].
     pub(crate) async fn on_message(&self, message: &Sighting, path: &str, reply: &[u8]) -> Plan {
         let mut plan = Plan::default();
-        if !self.0.armed.load(Ordering::Relaxed) {
-            return plan;
-        }
         for Waiting { entry, fault, .. } in self.set_off(message, path, reply) {
             match fault {
                 Fault::DropRequest | Fault::DropReply => plan.drop = true,

@@ -3,8 +3,12 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Write},
+    mem,
     path::Path,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -13,8 +17,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// How many records may wait for the disk before messages wait for it too: memory stays bounded.
-const QUEUE: usize = 8192;
+/// How many records travel to the writer together.
+const BATCH: usize = 128;
+/// How many batches may wait for the disk before messages wait for it too: memory stays bounded.
+const QUEUE: usize = 64;
 /// A longer body is cut in the record, with its length and hash.
 const MAX_BODY: usize = 64 * 1024;
 
@@ -129,7 +135,15 @@ impl<'de> Deserialize<'de> for Body {
 /// Takes records from any thread; cheap to clone. The file is complete once every clone is gone
 /// and [`Writer::finish`] has returned.
 #[derive(Clone, Debug)]
-pub struct Recorder(SyncSender<Message>);
+pub struct Recorder(Arc<Batches>);
+
+/// Records on their way to the writer, a batch at a time: waking it for each would cost more than
+/// all the rest.
+#[derive(Debug)]
+struct Batches {
+    next: Mutex<Vec<Message>>,
+    queue: SyncSender<Vec<Message>>,
+}
 
 /// The thread that writes the records.
 #[derive(Debug)]
@@ -143,17 +157,34 @@ impl Recorder {
     pub fn start(path: &Path) -> Result<(Self, Writer)> {
         let file =
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let (sender, receiver) = sync_channel(QUEUE);
+        let (queue, batches) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || write_lines(file, &receiver))?;
-        Ok((Self(sender), Writer(thread)))
+            .spawn(move || write_lines(file, &batches))?;
+        Ok((Self(Arc::new(Batches { next: Mutex::default(), queue })), Writer(thread)))
     }
 
     /// Records one message.
     pub fn record(&self, message: Message) {
+        let mut next = self.0.next.lock().expect("no holder of this lock panics");
+        next.push(message);
+        if next.len() >= BATCH {
+            self.0.send(mem::replace(&mut next, Vec::with_capacity(BATCH)));
+        }
+    }
+}
+
+impl Batches {
+    fn send(&self, batch: Vec<Message>) {
         // The writer only goes away when the disk fails, which `finish` reports.
-        let _ = self.0.send(message);
+        let _ = self.queue.send(batch);
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        let last = mem::take(self.next.get_mut().expect("no holder of this lock panics"));
+        self.send(last);
     }
 }
 
@@ -168,9 +199,9 @@ impl Writer {
     }
 }
 
-fn write_lines(file: File, messages: &Receiver<Message>) -> io::Result<()> {
+fn write_lines(file: File, batches: &Receiver<Vec<Message>>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
-    for message in messages {
+    for message in batches.iter().flatten() {
         serde_json::to_writer(&mut out, &message)?;
         out.write_all(b"\n")?;
     }
