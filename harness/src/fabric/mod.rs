@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod fault;
+mod flight;
 mod link;
 pub mod record;
 pub mod schedule;

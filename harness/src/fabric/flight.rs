@@ -1,0 +1,250 @@
+//! The life of one message: sent, delivered, replied, answered, or lost on the way.
+
+use std::{
+    future::{Future, pending, ready},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts, uri::Scheme,
+};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::{sync::oneshot, time::sleep};
+use tonic::{Status, body::Body};
+
+use super::{
+    Link, Plan,
+    fault::{Phase, Sighting},
+    record::{Lost, Message, method_of},
+};
+
+/// Carries one message over `link` and gives its reply; for a lost one, never returns, as a network
+/// would.
+pub async fn carry(link: Arc<Link>, head: Parts, body: Bytes) -> Response<Body> {
+    let flight = Flight::start(link, head, body);
+    let (answer, answered) = oneshot::channel();
+    // A message travels on its own: a sender that gives up does not call it back.
+    tokio::spawn(flight.clone().travel(answer));
+    let mut waiting = Waiting { flight, done: false };
+    let reply = answered.await;
+    waiting.done = reply.is_ok();
+    match reply {
+        Ok(response) => response,
+        Err(_) => pending().await,
+    }
+}
+
+/// A message under way; it is recorded when the last who knows of it lets go.
+struct Flight {
+    link: Arc<Link>,
+    head: Parts,
+    body: Bytes,
+    message: Mutex<Option<Message>>,
+}
+
+/// A whole reply, held until the fabric lets it go.
+struct Reply {
+    head: http::response::Parts,
+    body: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Flight {
+    fn start(link: Arc<Link>, head: Parts, body: Bytes) -> Arc<Self> {
+        let message = Message {
+            id: link.fabric.next_id(),
+            copy: 0,
+            from: link.from.clone(),
+            to: link.to.clone(),
+            path: head.uri.path().to_owned(),
+            sent_us: link.fabric.clock().now_us(),
+            delivered_us: None,
+            replied_us: None,
+            answered_us: None,
+            gave_up_us: None,
+            code: None,
+            lost: None,
+            request: body.clone().into(),
+            reply: None,
+        };
+        Arc::new(Self { link, head, body, message: Mutex::new(Some(message)) })
+    }
+
+    async fn travel(self: Arc<Self>, answer: oneshot::Sender<Response<Body>>) {
+        let plan = self.plan(Phase::Request, &[]).await;
+        self.send_copy(&plan);
+        sleep_unless_zero(plan.delay).await;
+        if plan.drop {
+            return self.end(Lost::RequestDropped);
+        }
+        match self.deliver().await {
+            Ok(Some(reply)) => drop(answer.send(reply.into_response())),
+            Ok(None) => {}
+            Err(status) => drop(answer.send(status.into_http())),
+        }
+    }
+
+    /// Hands the message to the receiver and brings back its reply; `None` when one of the two was
+    /// lost on the way.
+    async fn deliver(&self) -> Result<Option<Reply>, Status> {
+        if self.link.is_cut() {
+            self.end(Lost::Cut);
+            return Ok(None);
+        }
+        self.note(|message, now_us| message.delivered_us = Some(now_us));
+        let reply = match self.forward().await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.end(Lost::Unreachable);
+                let what = format!("{} is unreachable: {error:#}", self.link.to);
+                return Err(Status::unavailable(what));
+            }
+        };
+        self.note(|message, now_us| {
+            message.replied_us = Some(now_us);
+            message.code = reply.code();
+            message.reply = Some(reply.body.clone().into());
+        });
+        let plan = self.plan(Phase::Reply, &reply.body).await;
+        self.send_copy(&plan);
+        sleep_unless_zero(plan.delay).await;
+        if plan.drop {
+            self.end(Lost::ReplyDropped);
+            return Ok(None);
+        }
+        if self.link.is_cut() {
+            self.end(Lost::Cut);
+            return Ok(None);
+        }
+        self.note(|message, now_us| message.answered_us = Some(now_us));
+        Ok(Some(reply))
+    }
+
+    /// What is to happen to the message at this moment of its life. `reply` is its gRPC frame.
+    async fn plan(&self, phase: Phase, reply: &[u8]) -> Plan {
+        let fabric = &self.link.fabric;
+        if !fabric.is_armed() {
+            return Plan::default();
+        }
+        fabric.on_message(&self.sighting(phase), self.head.uri.path(), reply).await
+    }
+
+    /// Sends a duplicate after this message if `plan` wants one; its reply reaches nobody.
+    fn send_copy(&self, plan: &Plan) {
+        let Some(after) = plan.duplicate else { return };
+        let original = self.with(|message| message.clone());
+        let (delivered_us, replied_us, code, reply) = (None, None, None, None);
+        let message = Message { copy: 1, delivered_us, replied_us, code, reply, ..original };
+        let copy = Self {
+            link: self.link.clone(),
+            head: self.head.clone(),
+            body: self.body.clone(),
+            message: Mutex::new(Some(message)),
+        };
+        // Boxed, since a copy is delivered as its original is.
+        let send: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            sleep(after).await;
+            let _ = copy.deliver().await;
+        });
+        tokio::spawn(send);
+    }
+
+    async fn forward(&self) -> Result<Reply> {
+        let request = self.request()?;
+        let mut connection = self.link.connection().await?;
+        connection.ready().await?;
+        let (head, body) = connection.send_request(request).await?.into_parts();
+        let body = body.collect().await?;
+        let trailers = body.trailers().cloned();
+        Ok(Reply { head, body: body.to_bytes(), trailers })
+    }
+
+    fn request(&self) -> Result<Request<Body>> {
+        let mut request = Request::new(Body::new(Full::new(self.body.clone())));
+        // A client inside this process names no host.
+        let mut uri = self.head.uri.clone().into_parts();
+        (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.link.address.clone()));
+        *request.uri_mut() = Uri::from_parts(uri)?;
+        *request.method_mut() = self.head.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let mut headers = self.head.headers.clone();
+        headers.remove(header::CONTENT_LENGTH);
+        // Uncompressed, so that the record can be read and faults can be aimed.
+        headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Message) -> T) -> T {
+        let mut message = self.message.lock().expect("no holder of this lock panics");
+        look(message.as_mut().expect("it is taken when it is dropped"))
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Message, u64)) {
+        let now_us = self.link.fabric.clock().now_us();
+        self.with(|message| change(message, now_us));
+    }
+
+    fn end(&self, lost: Lost) {
+        self.with(|message| message.lost = Some(lost));
+    }
+
+    fn sighting(&self, phase: Phase) -> Sighting {
+        self.with(|message| Sighting {
+            id: message.id,
+            from: message.from.clone(),
+            to: message.to.clone(),
+            method: method_of(&message.path).to_owned(),
+            phase,
+        })
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let message = self.message.get_mut().expect("no holder of this lock panics").take();
+        self.link.fabric.record(message.expect("it is taken only here"));
+    }
+}
+
+/// The sender's end of a message: notes when the sender stops waiting.
+struct Waiting {
+    flight: Arc<Flight>,
+    done: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.done {
+            self.flight.note(|message, now_us| message.gave_up_us = Some(now_us));
+        }
+    }
+}
+
+impl Reply {
+    fn code(&self) -> Option<i32> {
+        let trailers = self.trailers.as_ref().unwrap_or(&self.head.headers);
+        trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let body = match (self.body.is_empty(), self.trailers) {
+            (true, None) => Body::new(Empty::new()),
+            (_, None) => Body::new(Full::new(self.body)),
+            (_, Some(trailers)) => {
+                Body::new(Full::new(self.body).with_trailers(ready(Some(Ok(trailers)))))
+            }
+        };
+        Response::from_parts(self.head, body)
+    }
+}
+
+async fn sleep_unless_zero(duration: Duration) {
+    if !duration.is_zero() {
+        sleep(duration).await;
+    }
+}
