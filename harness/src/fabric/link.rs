@@ -3,14 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use h2::client::SendRequest;
 use http::{Request, uri::Authority};
 use http_body_util::BodyExt;
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder as ClientBuilder, SendRequest},
-    server::conn::http2::Builder as ServerBuilder,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http2::Builder as ServerBuilder, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use node::{BoxError, Channel};
 use tokio::{
@@ -35,7 +32,7 @@ pub struct Link {
     pub(super) address: Authority,
     /// Whether cuts between nodes concern it: clients reach every node.
     between_nodes: bool,
-    connection: tokio::sync::Mutex<Option<SendRequest<Body>>>,
+    connection: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
 }
 
 impl Link {
@@ -105,21 +102,25 @@ impl Link {
 
     /// The connection to the receiver, made anew when the last one is gone. It sends no keepalive:
     /// a paused node must look paused, not gone.
-    pub(super) async fn connection(&self) -> Result<SendRequest<Body>> {
+    ///
+    /// This is h2 and not hyper's client, which sends the head of a message and its body in two
+    /// writes: the receiver would be woken twice.
+    pub(super) async fn connection(&self) -> Result<SendRequest<Bytes>> {
         let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| !open.is_closed()) {
-            return Ok(open.clone());
+        if let Some(open) = connection.clone()
+            && let Ok(ready) = open.ready().await
+        {
+            return Ok(ready);
         }
         let stream =
             TcpStream::connect(self.address.as_str()).await.context("it does not listen")?;
         stream.set_nodelay(true)?;
-        let (sender, driver) = ClientBuilder::new(TokioExecutor::new())
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await?;
+        let (sender, driver) = h2::client::handshake(stream).await?;
         tokio::spawn(async move {
             // The calls on it are told how it ended.
             let _ = driver.await;
         });
+        let sender = sender.ready().await?;
         Ok(connection.insert(sender).clone())
     }
 }
