@@ -101,3 +101,17 @@ fn a_node_that_answers_nothing_is_broken() {
         grade(&["--variant", path(&folder), "--milestone", "quiet", "--runs", "1"]);
     assert_eq!((done.code, verdict(&report, "quiet")), (2, "broken"), "{}", done.stdout);
 }
+
+#[test]
+fn a_service_that_stops_granting_is_slow() {
+    let _turn = turn();
+    // It frees nothing, whatever is released or runs out.
+    let folder = submission("lease.rs", |text| {
+        let text = text.replace("let frees = holder", "let frees = lock.token == 0 && holder");
+        text.replace("voter.age_ms >= lease_ms", "voter.age_ms > lease_ms + u64::MAX / 2")
+    });
+    let (report, done) =
+        grade(&["--variant", path(&folder), "--milestone", "quiet", "--runs", "1"]);
+    assert_eq!((done.code, verdict(&report, "quiet")), (1, "slow"), "{}", done.stdout);
+    assert_eq!(report["milestones"][0]["runs"][0]["retries"], 2);
+}

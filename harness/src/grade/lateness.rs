@@ -62,8 +62,9 @@ impl Gauge {
         let mut last: BTreeMap<String, Duration> = BTreeMap::new();
         let mut since_last = |waited: Vec<(String, Duration)>| {
             let grown = waited.into_iter().map(|(node, wait)| {
-                // A restarted node counts from nothing again.
-                let before = last.insert(node.clone(), wait).unwrap_or_default();
+                // What it waited for while it started is not this run's; a restarted node counts
+                // from nothing again.
+                let before = last.insert(node.clone(), wait).unwrap_or(wait);
                 (node, micros(wait.checked_sub(before).unwrap_or(wait)))
             });
             grown.collect()
@@ -88,6 +89,12 @@ impl Lateness {
         ticks.chain(by_node.into_values()).max().unwrap_or(0)
     }
 
+    /// What the gauges would say of one late tick and nothing else.
+    #[cfg(test)]
+    pub fn of_one_tick(at_us: u64, late_us: u64) -> Self {
+        Self { ticks: vec![(at_us, late_us)], waits: Vec::new() }
+    }
+
     /// The latest that the ticker ever woke, in microseconds.
     pub fn worst_tick_us(&self) -> u64 {
         self.ticks.iter().map(|(_, late_us)| *late_us).max().unwrap_or(0)
@@ -96,4 +103,34 @@ impl Lateness {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("no run lasts 500,000 years")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_that_of_the_window_and_of_the_worst_gauge() {
+        let wait = |node: &str, wait_us| BTreeMap::from([(node.to_owned(), wait_us)]);
+        let lateness = Lateness {
+            ticks: vec![(10, 3), (20, 40), (90, 500)],
+            waits: vec![(15, wait("n1", 30)), (25, wait("n1", 30)), (30, wait("n2", 10))],
+        };
+        assert_eq!(lateness.within(0, 12), 3);
+        // n1 has waited twice in the window, which adds up.
+        assert_eq!(lateness.within(0, 50), 60);
+        assert_eq!(lateness.within(0, 100), 500);
+        assert_eq!(lateness.worst_tick_us(), 500);
+    }
+
+    #[test]
+    fn a_node_that_restarts_counts_from_nothing() {
+        let mut gauge = Gauge::start(RunClock::default());
+        for (at_us, wait_us) in [(1, 700), (2, 900), (3, 50)] {
+            gauge.note_waits(at_us, vec![("n1".to_owned(), Duration::from_micros(wait_us))]);
+        }
+        let waits = gauge.finish().waits;
+        let grown: Vec<_> = waits.iter().map(|(_, waited)| waited["n1"]).collect();
+        assert_eq!(grown, [0, 200, 50]);
+    }
 }

@@ -74,7 +74,7 @@ impl fmt::Display for Verdict {
 }
 
 /// All that a verdict rests on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Grounds {
     /// A node that fell by itself.
     pub failure: Option<NodeFailure>,
@@ -167,5 +167,44 @@ mod tests {
         ] {
             assert_eq!(Verdict::gravest(verdicts.clone()).exit_code(), code, "{verdicts:?}");
         }
+    }
+
+    fn late(took_us: u64) -> Late {
+        let finding =
+            Finding { sentence: "late".into(), since_us: 0, at_us: 2_000, clients: Vec::new() };
+        Late { finding, took_us, bound_us: 1_000 }
+    }
+
+    fn verdict_of(took_us: u64, machine_late_us: u64) -> Verdict {
+        let lateness = Lateness::of_one_tick(1_000, machine_late_us);
+        let (lates, answered) = (vec![late(took_us)], true);
+        judge(Grounds { lates, answered, lateness, ..Grounds::default() }).verdict
+    }
+
+    #[test]
+    fn the_machine_may_be_late_by_a_part_of_a_bound() {
+        assert_eq!(verdict_of(1_001, 0), Verdict::Slow);
+        assert_eq!(verdict_of(1_401, 200), Verdict::Slow);
+        // Widened by twice the machine's own lateness.
+        assert_eq!(verdict_of(1_400, 200), Verdict::Inconclusive);
+        // Past a quarter of the bound nothing can be said.
+        assert_eq!(verdict_of(9_000, 250), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_harms_clients_comes_before_what_is_late_or_proves_nothing() {
+        let finding = late(0).finding;
+        let toothless = BTreeMap::from([(Kind::Kill, Bites::default())]);
+        let failure = NodeFailure { node: "n1".into(), what: "fell".into() };
+        let mut grounds = Grounds { answered: true, bites: toothless, ..Grounds::default() };
+        assert_eq!(judge(grounds.clone()).verdict, Verdict::Inconclusive);
+        grounds.lates.push(late(5_000));
+        assert_eq!(judge(grounds.clone()).verdict, Verdict::Slow);
+        grounds.answered = false;
+        assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
+        grounds.findings.push(finding);
+        assert_eq!(judge(grounds.clone()).verdict, Verdict::Wrong);
+        grounds.failure = Some(failure);
+        assert_eq!(judge(grounds).verdict, Verdict::Broken);
     }
 }

@@ -1,0 +1,112 @@
+//! Faults on real clusters: each kind strikes, bites and is undone; what hits nothing proves nothing.
+
+use std::env;
+
+use harness::{
+    build::{self, Program},
+    cluster::warden::Warden,
+    fabric::fault::Kind,
+    grade::{
+        ENGINE,
+        run::{self, Inputs, Outcome, Plan},
+        verdict::Verdict,
+    },
+    lab::{Lab, Scenario},
+    variant::Variant,
+    workspace::Workspace,
+};
+use tempfile::TempDir;
+use tests::{root, turn};
+
+fn starter() -> Program {
+    env::set_current_dir(root()).unwrap();
+    let workspace = Workspace::find().unwrap();
+    let lab = Lab::load(&workspace, "lock").unwrap();
+    let Ok(program) = build::build(&workspace, &lab, &Variant::Starter) else {
+        panic!("it builds")
+    };
+    program
+}
+
+/// One run of the starter in the storm of `faults`, as `lab.toml` would write them. Its only check
+/// is one that the starter passes while no node forgets.
+fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
+    let text = format!(
+        "name = \"test\"\nworkload = \"lock\"\nnodes = 3\nclients = 4\nduration_ms = 2600\n\
+         calm_ms = 600\nchecks = [{checks}]\noptions = {{ lease_ms = 300 }}\n{faults}"
+    );
+    let scenario: Scenario = toml::from_str(&text).unwrap();
+    let folder = TempDir::new().unwrap();
+    let Program { path: program, fingerprint, .. } = starter();
+    let inputs = Inputs {
+        version: "test".into(),
+        lab: "lock".into(),
+        variant: "starter".into(),
+        engine: ENGINE.into(),
+        fingerprint,
+        program,
+        milestone: "test".into(),
+        scenario: "test".into(),
+        seed: 7,
+        redraws: 0,
+    };
+    let plan = Plan { inputs, scenario, schedule: None, run_dir: folder.path().join("7") };
+    (run::execute(&plan, &Warden::start().unwrap()), folder)
+}
+
+#[test]
+fn every_kind_of_fault_strikes_and_bites() {
+    let _turn = turn();
+    let (outcome, _folder) = run(
+        r#"
+        [[faults]]
+        kind = "cut"
+        for_ms = [200, 300]
+        [[faults]]
+        kind = "kill"
+        for_ms = [50, 100]
+        [[faults]]
+        kind = "delay"
+        times = 5
+        aim = { method = "Prepare" }
+        [[faults]]
+        kind = "drop_request"
+        times = 5
+        aim = { method = "Accept", to = "n2" }
+        [[faults]]
+        kind = "drop_reply"
+        times = 5
+        aim = { method = "Release" }
+        [[faults]]
+        kind = "duplicate"
+        times = 5
+        aim = { method = "Acquire", phase = "reply" }
+        "#,
+        "\"one_holder\"",
+    );
+    assert_ne!(outcome.verdict, Verdict::Broken, "{}", outcome.story);
+    assert_ne!(outcome.verdict, Verdict::HarnessError, "{}", outcome.story);
+    for (kind, count) in [
+        (Kind::Cut, 1),
+        (Kind::Kill, 1),
+        (Kind::Delay, 5),
+        (Kind::DropRequest, 5),
+        (Kind::DropReply, 5),
+        (Kind::Duplicate, 5),
+    ] {
+        let bites = outcome.bites[&kind];
+        assert_eq!(bites.injected, count, "{kind}");
+        assert!(bites.bit > 0, "{kind}: {bites:?}");
+    }
+}
+
+#[test]
+fn faults_that_hit_nothing_are_drawn_anew_and_then_prove_nothing() {
+    let _turn = turn();
+    // No client of this workload writes to the guard.
+    let faults = "[[faults]]\nkind = \"drop_reply\"\naim = { method = \"Write\" }";
+    let (outcome, _folder) = run(faults, "\"tokens_grow\"");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    assert_eq!(outcome.retries, 3);
+    assert!(outcome.story.contains("No drop_reply was injected"), "{}", outcome.story);
+}
