@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
     net::TcpListener as StdListener,
     os::unix::process::ExitStatusExt,
@@ -54,6 +54,9 @@ pub struct Spec {
     /// The folder for their logs.
     pub log_dir: PathBuf,
 }
+
+/// The operating system's number of a thread.
+pub type ThreadId = u32;
 
 /// Nodes that are processes of this machine.
 pub struct ProcessCluster {
@@ -151,13 +154,10 @@ impl ProcessCluster {
         })
     }
 
-    /// How long the threads of every running node have waited for a processor so far, by node.
-    pub fn waited(&self) -> Vec<(String, Duration)> {
-        let waited = |member: &Member| {
-            let pid = member.process.as_ref()?.id()?;
-            Some((member.name.clone(), run_queue_wait(pid)))
-        };
-        self.members.values().filter_map(waited).collect()
+    /// How long each thread of every running node has waited for a processor so far.
+    pub fn waited(&self) -> Vec<(ThreadId, Duration)> {
+        let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
+        pids.flat_map(run_queue_waits).collect()
     }
 }
 
@@ -330,14 +330,14 @@ fn signal_group(process: &Child, signal: Signal) {
     }
 }
 
-/// The time that the threads of `pid` were ready to run and did not, from their `schedstat`.
-fn run_queue_wait(pid: u32) -> Duration {
+/// The time that each thread of `pid` was ready to run and did not, from its `schedstat`.
+fn run_queue_waits(pid: u32) -> Vec<(ThreadId, Duration)> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let wait_ns = tasks.filter_map(|task| {
-        let mut text = String::new();
-        let mut file = File::open(task.path().join("schedstat")).ok()?;
-        io::Read::read_to_string(&mut file, &mut text).ok()?;
-        text.split_whitespace().nth(1)?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(wait_ns.sum())
+    let wait = |task: fs::DirEntry| {
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let wait_ns = text.split_whitespace().nth(1)?.parse().ok()?;
+        Some((thread, Duration::from_nanos(wait_ns)))
+    };
+    tasks.filter_map(wait).collect()
 }

@@ -10,18 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::fabric::RunClock;
+use crate::{cluster::process::ThreadId, fabric::RunClock};
 
 /// How often the ticker looks at the clock.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Two gauges that run beside a run: a ticker that notes how late it wakes, and what the nodes'
-/// threads have waited for a processor.
+/// Two gauges that run beside a run: a ticker that notes how late it wakes, and what the threads of
+/// the nodes have waited for a processor.
 #[derive(Debug)]
 pub struct Gauge {
     stop: Arc<AtomicBool>,
     ticker: JoinHandle<Vec<(u64, u64)>>,
-    waits: Vec<(u64, Vec<(String, Duration)>)>,
+    looks: Vec<(u64, Vec<(ThreadId, Duration)>)>,
 }
 
 /// What the gauges saw; times in microseconds since the start of the run.
@@ -29,8 +29,9 @@ pub struct Gauge {
 pub struct Lateness {
     /// (when, how late).
     ticks: Vec<(u64, u64)>,
-    /// (when, how much each node has waited since the last look).
-    waits: Vec<(u64, BTreeMap<String, u64>)>,
+    /// (when, which thread, for how long): a thread that waited for more than half of the time
+    /// between two looks. Shorter waits are the normal course of a machine at work.
+    starved: Vec<(u64, ThreadId, u64)>,
 }
 
 impl Gauge {
@@ -47,52 +48,54 @@ impl Gauge {
             }
             ticks
         });
-        Self { stop, ticker, waits: Vec::new() }
+        Self { stop, ticker, looks: Vec::new() }
     }
 
-    /// Notes what the nodes' threads have waited for a processor, all in all, by `at_us`.
-    pub fn note_waits(&mut self, at_us: u64, waited: Vec<(String, Duration)>) {
-        self.waits.push((at_us, waited));
+    /// Notes what each thread has waited for a processor, all in all, by `at_us`.
+    pub fn note_waits(&mut self, at_us: u64, waited: Vec<(ThreadId, Duration)>) {
+        self.looks.push((at_us, waited));
     }
 
     /// Stops the ticker and says what was seen.
     pub fn finish(self) -> Lateness {
         self.stop.store(true, Ordering::Relaxed);
         let ticks = self.ticker.join().expect("the ticker does not panic");
-        let mut last: BTreeMap<String, Duration> = BTreeMap::new();
-        let mut since_last = |waited: Vec<(String, Duration)>| {
-            let grown = waited.into_iter().map(|(node, wait)| {
-                // What it waited for while it started is not this run's; a restarted node counts
-                // from nothing again.
-                let before = last.insert(node.clone(), wait).unwrap_or(wait);
-                (node, micros(wait.checked_sub(before).unwrap_or(wait)))
-            });
-            grown.collect()
-        };
-        let waits = self.waits.into_iter().map(|(at_us, waited)| (at_us, since_last(waited)));
-        Lateness { ticks, waits: waits.collect() }
+        Lateness { ticks, starved: starved(&self.looks) }
     }
+}
+
+fn starved(looks: &[(u64, Vec<(ThreadId, Duration)>)]) -> Vec<(u64, ThreadId, u64)> {
+    let mut starved = Vec::new();
+    for ((from_us, before), (at_us, after)) in looks.iter().zip(looks.iter().skip(1)) {
+        let before: BTreeMap<_, _> = before.iter().copied().collect();
+        for (thread, wait) in after {
+            let earlier = before.get(thread).copied().unwrap_or(*wait);
+            let wait_us = micros(wait.saturating_sub(earlier));
+            if wait_us * 2 > at_us - from_us {
+                starved.push((*at_us, *thread, wait_us));
+            }
+        }
+    }
+    starved
 }
 
 impl Lateness {
     /// How late the machine was between two moments, in microseconds: the worst of the ticker's
-    /// delays and of one node's waiting.
+    /// delays and of one thread's waiting.
     pub fn within(&self, from_us: u64, until_us: u64) -> u64 {
         let inside = |at_us: u64| from_us <= at_us && at_us <= until_us;
         let ticks = self.ticks.iter().filter(|(at_us, _)| inside(*at_us)).map(|(_, late)| *late);
-        let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
-        for (_, waited) in self.waits.iter().filter(|(at_us, _)| inside(*at_us)) {
-            for (node, wait_us) in waited {
-                *by_node.entry(node).or_default() += wait_us;
-            }
+        let mut by_thread: BTreeMap<ThreadId, u64> = BTreeMap::new();
+        for (_, thread, wait_us) in self.starved.iter().filter(|(at_us, ..)| inside(*at_us)) {
+            *by_thread.entry(*thread).or_default() += wait_us;
         }
-        ticks.chain(by_node.into_values()).max().unwrap_or(0)
+        ticks.chain(by_thread.into_values()).max().unwrap_or(0)
     }
 
     /// What the gauges would say of one late tick and nothing else.
     #[cfg(test)]
     pub fn of_one_tick(at_us: u64, late_us: u64) -> Self {
-        Self { ticks: vec![(at_us, late_us)], waits: Vec::new() }
+        Self { ticks: vec![(at_us, late_us)], starved: Vec::new() }
     }
 
     /// The latest that the ticker ever woke, in microseconds.
@@ -111,26 +114,30 @@ mod tests {
 
     #[test]
     fn lateness_is_that_of_the_window_and_of_the_worst_gauge() {
-        let wait = |node: &str, wait_us| BTreeMap::from([(node.to_owned(), wait_us)]);
         let lateness = Lateness {
             ticks: vec![(10, 3), (20, 40), (90, 500)],
-            waits: vec![(15, wait("n1", 30)), (25, wait("n1", 30)), (30, wait("n2", 10))],
+            starved: vec![(15, 1, 30), (25, 1, 30), (30, 2, 10)],
         };
         assert_eq!(lateness.within(0, 12), 3);
-        // n1 has waited twice in the window, which adds up.
+        // Thread 1 has starved twice in the window, which adds up.
         assert_eq!(lateness.within(0, 50), 60);
         assert_eq!(lateness.within(0, 100), 500);
         assert_eq!(lateness.worst_tick_us(), 500);
     }
 
     #[test]
-    fn a_node_that_restarts_counts_from_nothing() {
-        let mut gauge = Gauge::start(RunClock::default());
-        for (at_us, wait_us) in [(1, 700), (2, 900), (3, 50)] {
-            gauge.note_waits(at_us, vec![("n1".to_owned(), Duration::from_micros(wait_us))]);
-        }
-        let waits = gauge.finish().waits;
-        let grown: Vec<_> = waits.iter().map(|(_, waited)| waited["n1"]).collect();
-        assert_eq!(grown, [0, 200, 50]);
+    fn a_thread_starves_when_it_waits_for_more_than_half_of_the_time() {
+        let look = |at_us, waits: &[(ThreadId, u64)]| {
+            let waits = waits.iter().map(|(thread, us)| (*thread, Duration::from_micros(*us)));
+            (at_us, waits.collect::<Vec<_>>())
+        };
+        let looks = [
+            look(0, &[(1, 1_000), (2, 5_000)]),
+            // Thread 2 waited for 51 of 100, thread 3 is new: what it waited before is its start.
+            look(100, &[(1, 1_050), (2, 5_051), (3, 900)]),
+            look(200, &[(2, 5_060), (3, 999)]),
+        ];
+        assert_eq!(starved(&looks), [(100, 2, 51), (200, 3, 99)]);
+        assert_eq!(starved(&[]), []);
     }
 }
