@@ -11,16 +11,18 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    cluster::warden::Warden,
     lab::Lab,
     variant::{GapTexts, Variant},
     workspace::Workspace,
@@ -84,7 +86,12 @@ impl From<anyhow::Error> for BuildError {
 ///
 /// # Errors
 /// When the code does not compile, or anything else stands in the way.
-pub fn build(workspace: &Workspace, lab: &Lab, variant: &Variant) -> Result<Program, BuildError> {
+pub fn build(
+    workspace: &Workspace,
+    lab: &Lab,
+    variant: &Variant,
+    warden: &Warden,
+) -> Result<Program, BuildError> {
     let started = Instant::now();
     let texts = variant.gap_texts(workspace, lab)?;
     fs::create_dir_all(workspace.lab_dir()).context("cannot make target/lab")?;
@@ -98,13 +105,15 @@ pub fn build(workspace: &Workspace, lab: &Lab, variant: &Variant) -> Result<Prog
             None => workspace.path(""),
             Some(texts) => lay_scratch_tree(workspace, lab, texts)?,
         };
-        let built = compile(workspace, lab, &root, &fingerprint)?.map_err(|errors| {
-            BuildError::Compile {
-                sentence: no_compile(lab, &errors),
-                errors,
-                wall_ms: elapsed_ms(started),
-            }
+        let built = compile(workspace, lab, &root, &fingerprint, warden)?;
+        let built = built.map_err(|errors| BuildError::Compile {
+            sentence: no_compile(lab, &errors),
+            errors,
+            wall_ms: elapsed_ms(started),
         })?;
+        if self::fingerprint(workspace, lab, texts.as_ref())? != fingerprint {
+            return Err(anyhow!("the sources changed while they were built; try again").into());
+        }
         keep(&built, &path, &fingerprint)?;
         forget_old(&workspace.lab_dir().join("bin"))?;
     }
@@ -192,6 +201,7 @@ fn compile(
     lab: &Lab,
     root: &Path,
     fingerprint: &str,
+    warden: &Warden,
 ) -> Result<Result<PathBuf, Vec<CompileError>>> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // `cargo run` tells its child about the crate it runs, which is none of this build's business.
@@ -213,8 +223,10 @@ fn compile(
         .env_remove("RUSTFLAGS")
         .env(FINGERPRINT_VARIABLE, fingerprint)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .process_group(0);
     let mut child = command.spawn().context("cannot run cargo")?;
+    warden.watch_group(child.id());
     let stdout = child.stdout.take().context("cargo's output was asked for")?;
     let (mut program, mut errors) = (None, Vec::new());
     for line in BufReader::new(stdout).lines() {
@@ -230,13 +242,8 @@ fn compile(
         }
     }
     let status = child.wait().context("cannot wait for cargo")?;
-    match program {
-        Some(program) if status.success() => Ok(Ok(program)),
-        _ => {
-            ensure!(!errors.is_empty(), "cargo failed to build lab {} (see above)", lab.name);
-            Ok(Err(errors))
-        }
-    }
+    warden.forget_group(child.id());
+    Ok(program.filter(|_| status.success()).ok_or(errors))
 }
 
 /// The error in a message of the compiler: `None` when it is none, `Some(None)` when it has no
@@ -255,7 +262,10 @@ fn compile_error(message: &Value) -> Option<Option<CompileError>> {
 }
 
 fn no_compile(lab: &Lab, errors: &[CompileError]) -> String {
-    let CompileError { file, line, .. } = &errors[0];
+    let Some(CompileError { file, line, .. }) = errors.first() else {
+        // The linker's words, or cargo's about a manifest.
+        return format!("labs/{} does not build, for the reason that stands above", lab.name);
+    };
     let count = match errors.len() {
         1 => "1 error".to_owned(),
         count => format!("{count} errors, first"),

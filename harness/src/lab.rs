@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -73,11 +73,11 @@ pub struct Scenario {
     pub nodes: usize,
     /// How many clients.
     pub clients: u32,
-    /// How long it lasts; a part at each end, [`Scenario::calm_ms`], is without faults.
+    /// How long it lasts, in milliseconds; faults strike between the two calms.
     pub duration_ms: u64,
-    /// The calm before the faults and after them, in milliseconds.
+    /// The calm before the faults and the calm after them, in milliseconds.
     #[serde(default = "default_calm_ms")]
-    pub calm_ms: u64,
+    pub calm_ms: [u64; 2],
     /// How long bytes wait before they are durable, in milliseconds.
     #[serde(default)]
     pub disk_delay_ms: u64,
@@ -94,8 +94,8 @@ pub struct Scenario {
     pub options: toml::Table,
 }
 
-fn default_calm_ms() -> u64 {
-    500
+fn default_calm_ms() -> [u64; 2] {
+    [500, 500]
 }
 
 /// A port block has room for no more.
@@ -215,19 +215,25 @@ impl Scenario {
 
     /// When faults may strike, from and to, in milliseconds since the start.
     pub fn fault_window_ms(&self) -> [u64; 2] {
-        [self.calm_ms, self.duration_ms.saturating_sub(self.calm_ms)]
+        [self.calm_ms[0], self.duration_ms.saturating_sub(self.calm_ms[1])]
     }
 
     fn check(&self) -> Result<()> {
         ensure!((1..=MAX_NODES).contains(&self.nodes), "nodes may be 1 to {MAX_NODES}");
         ensure!((1..=MAX_CLIENTS).contains(&self.clients), "clients may be 1 to {MAX_CLIENTS}");
         ensure!(
-            self.duration_ms > 2 * self.calm_ms,
-            "duration_ms = {} leaves no time between the calms of {} ms",
+            self.duration_ms > self.calm_ms.iter().sum(),
+            "duration_ms = {} leaves no time between the calms of {:?} ms",
             self.duration_ms,
             self.calm_ms
         );
         let workload = self.load_workload()?;
+        let due_ms = workload.recovers_within_ms();
+        ensure!(
+            self.faults.is_empty() || self.calm_ms[1] >= due_ms,
+            "the calm after the faults, calm_ms = {:?}, must give a right service {due_ms} ms",
+            self.calm_ms
+        );
         ensure!(
             !self.checks.is_empty(),
             "checks is empty: a run that checks nothing proves nothing"
@@ -247,10 +253,4 @@ impl Scenario {
 fn is_slug(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(allowed)
-}
-
-/// A path as shown to a person: relative to the working directory where that is shorter.
-pub fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }

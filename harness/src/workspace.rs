@@ -39,3 +39,9 @@ impl Workspace {
         self.path("target/lab")
     }
 }
+
+/// A path as shown to a person: relative to the working directory where it lies below that.
+pub fn shown(path: &Path) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use harness::{build, lab::Lab, variant::Variant, workspace::Workspace};
+use harness::{build, cluster::warden::Warden, lab::Lab, variant::Variant, workspace::Workspace};
 use tempfile::TempDir;
 use tests::{root, submission, turn};
 
@@ -26,7 +26,9 @@ fn marked(mark: &str) -> TempDir {
 
 fn build(lab: &Lab, workspace: &Workspace, folder: &TempDir) -> Vec<u8> {
     let variant = Variant::Folder(folder.path().to_owned());
-    let Ok(program) = build::build(workspace, lab, &variant) else { panic!("it builds") };
+    let Ok(program) = build::build(workspace, lab, &variant, &Warden::start().unwrap()) else {
+        panic!("it builds")
+    };
     let bytes = fs::read(&program.path).unwrap();
     // The next build of these sources shall not find it.
     fs::remove_dir_all(Path::new(&program.path).parent().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use harness::checker::{
     leases::{self, Attempt, Grant, Released, Reliance},
-    requests::{self, Answer, Outcome, ReleaseSent},
+    requests::{self, Answer, ClaimEnded, EndedBy, Outcome},
 };
 
 fn reliance(owner: &str, token: u64, from_us: u64, until_us: u64) -> Reliance {
@@ -122,9 +122,13 @@ fn a_retry_that_gets_its_grant_again_is_right() {
     // After its lease, or after its release, the request is over.
     let late = [answer(granted(), 1, 2), answer(Outcome::Stale, 600, 601)];
     assert_eq!(requests::one_grant_each(&late, &[]), None);
-    let released = [ReleaseSent { lock: "lock-1".into(), token: 4, at_us: 50 }];
-    let early = [answer(granted(), 1, 2), answer(Outcome::Stale, 60, 70)];
-    assert_eq!(requests::one_grant_each(&early, &released), None);
+    let late = [answer(granted(), 1, 2), answer(held(), 600, 601)];
+    assert_eq!(requests::one_grant_each(&late, &[]), None);
+    for by in [EndedBy::Release(4), EndedBy::Request(4)] {
+        let ended = ClaimEnded { lock: "lock-1".into(), owner: "c1".into(), by, at_us: 50 };
+        let early = [answer(granted(), 1, 2), answer(Outcome::Stale, 60, 70)];
+        assert_eq!(requests::one_grant_each(&early, &[ended]), None);
+    }
 }
 
 #[test]
@@ -142,4 +146,21 @@ fn a_retry_that_gets_anything_else_is_wrong() {
     // However late a second token comes, it is one too many.
     let late = [granted(), answer(Outcome::Granted(9), 5000, 5001)];
     assert!(requests::one_grant_each(&late, &[]).is_some());
+}
+
+#[test]
+fn a_client_that_asks_again_is_told_its_grant_soon() {
+    let granted = || Outcome::Granted(4);
+    let soon = [answer(granted(), 1, 2), answer(granted(), 60, 70)];
+    assert_eq!(requests::same_grant(&soon, 100), None);
+    // Nobody has asked again.
+    assert_eq!(requests::same_grant(&soon[..1], 100), None);
+    let late = [
+        answer(granted(), 1, 2),
+        answer(Outcome::Unavailable, 60, 70),
+        answer(granted(), 200, 210),
+    ];
+    assert_eq!(requests::same_grant(&late, 100).expect("150 is more than 100").took_us, 150);
+    let never = [answer(granted(), 1, 2), answer(Outcome::Unavailable, 60, 400)];
+    assert_eq!(requests::same_grant(&never, 100).expect("it never was").took_us, 340);
 }

@@ -22,7 +22,8 @@ fn starter() -> Program {
     env::set_current_dir(root()).unwrap();
     let workspace = Workspace::find().unwrap();
     let lab = Lab::load(&workspace, "lock").unwrap();
-    let Ok(program) = build::build(&workspace, &lab, &Variant::Starter) else {
+    let warden = Warden::start().unwrap();
+    let Ok(program) = build::build(&workspace, &lab, &Variant::Starter, &warden) else {
         panic!("it builds")
     };
     program
@@ -32,8 +33,8 @@ fn starter() -> Program {
 /// is one that the starter passes while no node forgets.
 fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
     let text = format!(
-        "name = \"test\"\nworkload = \"lock\"\nnodes = 3\nclients = 4\nduration_ms = 2600\n\
-         calm_ms = 600\nchecks = [{checks}]\noptions = {{ lease_ms = 300 }}\n{faults}"
+        "name = \"test\"\nworkload = \"lock\"\nnodes = 3\nclients = 4\nduration_ms = 3400\n\
+         calm_ms = [600, 1300]\nchecks = [{checks}]\noptions = {{ lease_ms = 300 }}\n{faults}"
     );
     let scenario: Scenario = toml::from_str(&text).unwrap();
     let folder = TempDir::new().unwrap();

@@ -57,6 +57,8 @@ pub struct Spec {
 
 /// The operating system's number of a thread.
 pub type ThreadId = u32;
+/// Stands for the harness's own thread: no process has this number.
+const OWN_THREAD: ThreadId = 0;
 
 /// Nodes that are processes of this machine.
 pub struct ProcessCluster {
@@ -147,17 +149,20 @@ impl ProcessCluster {
 
     /// Whether a node failed its first start because somebody else took its port in the meantime.
     pub fn lost_its_port(&self, failure: &NodeFailure) -> bool {
-        let member = self.members.get(&failure.node).filter(|member| member.starts == 1);
+        let is_first = |member: &&Member| member.starts == 1 && member.process.is_none();
+        let member = self.members.get(&failure.node).filter(is_first);
         member.is_some_and(|member| {
             let bound = StdListener::bind(&member.address);
             bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
         })
     }
 
-    /// How long each thread of every running node has waited for a processor so far.
+    /// How long each thread of every running node has waited for a processor so far, and this
+    /// thread, on which the fabric and the clients live.
     pub fn waited(&self) -> Vec<(ThreadId, Duration)> {
         let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
-        pids.flat_map(run_queue_waits).collect()
+        let own = run_queue_wait(Path::new("/proc/thread-self")).map(|wait| (OWN_THREAD, wait));
+        pids.flat_map(run_queue_waits).chain(own).collect()
     }
 }
 
@@ -171,7 +176,7 @@ impl Cluster for ProcessCluster {
         for name in nodes {
             let member = self.members.get_mut(name).expect("schedules name nodes of the cluster");
             if let Some(process) = member.process.take() {
-                signal_group(&process, Signal::SIGKILL);
+                process.id().into_iter().for_each(kill_group);
                 dying.push((name.clone(), process));
             }
         }
@@ -203,13 +208,14 @@ impl Cluster for ProcessCluster {
     async fn ready(&mut self) -> Result<(), NodeFailure> {
         let deadline = Instant::now() + READY_WITHIN;
         for member in self.members.values_mut().filter(|member| member.process.is_some()) {
-            member.ready(deadline).await?;
+            member.ready(deadline, &self.warden).await?;
         }
         Ok(())
     }
 
     fn fallen(&mut self) -> Option<NodeFailure> {
-        self.members.values_mut().find_map(Member::fallen)
+        let warden = &self.warden;
+        self.members.values_mut().find_map(|member| member.fallen(warden))
     }
 
     fn client(&self, client: &str, node: &str) -> Channel {
@@ -223,7 +229,7 @@ impl Cluster for ProcessCluster {
 impl Drop for ProcessCluster {
     fn drop(&mut self) {
         for process in self.members.values_mut().filter_map(|member| member.process.take()) {
-            signal_group(&process, Signal::SIGKILL);
+            process.id().into_iter().for_each(kill_group);
             // tokio reaps it: the child was made with `kill_on_drop`.
         }
     }
@@ -263,12 +269,12 @@ impl Member {
         command.spawn()
     }
 
-    async fn ready(&mut self, deadline: Instant) -> Result<(), NodeFailure> {
+    async fn ready(&mut self, deadline: Instant, warden: &Warden) -> Result<(), NodeFailure> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address))
             .expect("a port block gives addresses");
         let mut health = HealthClient::new(endpoint.connect_lazy());
         while Instant::now() < deadline {
-            if let Some(failure) = self.fallen() {
+            if let Some(failure) = self.fallen(warden) {
                 return Err(failure);
             }
             let question = health.check(HealthCheckRequest::default());
@@ -284,9 +290,16 @@ impl Member {
             .failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs())))
     }
 
-    fn fallen(&mut self) -> Option<NodeFailure> {
-        let status = self.process.as_mut()?.try_wait().ok()??;
+    fn fallen(&mut self, warden: &Warden) -> Option<NodeFailure> {
+        let process = self.process.as_mut()?;
+        let pid = process.id();
+        let status = process.try_wait().ok()??;
         self.process = None;
+        if let Some(pid) = pid {
+            // What it has started is of no more use.
+            kill_group(pid);
+            warden.forget_group(pid);
+        }
         let what = match self.panic() {
             Some(panic) => panic,
             None => format!("{} though nobody stopped it{}", describe(status), self.log_tail()),
@@ -323,11 +336,10 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn signal_group(process: &Child, signal: Signal) {
-    if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // Gone already is as good.
-        let _ = killpg(Pid::from_raw(pid), signal);
-    }
+fn kill_group(pid: u32) {
+    let group = i32::try_from(pid).expect("process numbers are small");
+    // Gone already is as good.
+    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
 }
 
 /// The time that each thread of `pid` was ready to run and did not, from its `schedstat`.
@@ -335,9 +347,13 @@ fn run_queue_waits(pid: u32) -> Vec<(ThreadId, Duration)> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let wait = |task: fs::DirEntry| {
         let thread = task.file_name().to_str()?.parse().ok()?;
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        let wait_ns = text.split_whitespace().nth(1)?.parse().ok()?;
-        Some((thread, Duration::from_nanos(wait_ns)))
+        Some((thread, run_queue_wait(&task.path())?))
     };
     tasks.filter_map(wait).collect()
+}
+
+fn run_queue_wait(task: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    let wait_ns = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(wait_ns))
 }

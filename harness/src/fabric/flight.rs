@@ -120,14 +120,17 @@ impl Flight {
             self.end(Lost::Cut);
             return Ok(None);
         }
-        self.note(|message, now_us| message.answered_us = Some(now_us));
+        self.note(|message, now_us| {
+            message.answered_us = (message.copy == 0).then_some(now_us);
+        });
         Ok(Some(reply))
     }
 
     /// What is to happen to the message at this moment of its life. `reply` is its gRPC frame.
+    /// A duplicate, whose reply reaches nobody, sets off nothing.
     async fn plan(&self, phase: Phase, reply: &[u8]) -> Plan {
         let fabric = &self.link.fabric;
-        if !fabric.is_armed() {
+        if !fabric.is_armed() || self.with(|message| message.copy > 0) {
             return Plan::default();
         }
         fabric.on_message(&self.sighting(phase), self.head.uri.path(), reply).await
@@ -137,8 +140,7 @@ impl Flight {
     fn send_copy(&self, plan: &Plan) {
         let Some(after) = plan.duplicate else { return };
         let original = self.with(|message| message.clone());
-        let (delivered_us, replied_us, code, reply) = (None, None, None, None);
-        let message = Message { copy: 1, delivered_us, replied_us, code, reply, ..original };
+        let message = Message { copy: 1, ..original.as_sent() };
         let copy = Self {
             link: self.link.clone(),
             head: self.head.clone(),

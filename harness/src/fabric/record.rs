@@ -44,7 +44,7 @@ pub struct Message {
     pub delivered_us: Option<u64>,
     /// When the receiver had answered.
     pub replied_us: Option<u64>,
-    /// When the sender was given the answer.
+    /// When the sender was given the answer; never for a duplicate.
     pub answered_us: Option<u64>,
     /// When the sender stopped waiting.
     pub gave_up_us: Option<u64>,
@@ -73,6 +73,13 @@ pub enum Lost {
 }
 
 impl Message {
+    /// The message as it was when it was sent.
+    pub fn as_sent(self) -> Self {
+        let (delivered_us, replied_us, answered_us, gave_up_us) = (None, None, None, None);
+        let (code, lost, reply) = (None, None, None);
+        Self { delivered_us, replied_us, answered_us, gave_up_us, code, lost, reply, ..self }
+    }
+
     /// The method's name without its service.
     pub fn method(&self) -> &str {
         method_of(&self.path)

@@ -82,7 +82,10 @@ pub fn grade(
     let started = Instant::now();
     let milestones: Vec<&Milestone> = match &request.milestones[..] {
         [] => lab.milestones.iter().collect(),
-        ids => ids.iter().map(|id| lab.milestone(id)).collect::<Result<_>>()?,
+        ids => {
+            ids.iter().try_for_each(|id| lab.milestone(id).map(drop))?;
+            lab.milestones.iter().filter(|milestone| ids.contains(&milestone.id)).collect()
+        }
     };
     // A variant that does not exist is the caller's mistake, and found before anything is begun.
     request.variant.gap_texts(workspace, lab)?;
@@ -99,7 +102,7 @@ pub fn grade(
         build: json::Build { ok: true, wall_ms: 0, errors: Vec::new() },
         milestones: Vec::new(),
     };
-    match build::build(workspace, lab, &request.variant) {
+    match build::build(workspace, lab, &request.variant, warden) {
         Ok(program) => {
             grade.build.wall_ms = program.wall_ms;
             let plans = plan(lab, &milestones, request, &program, &dir);
@@ -216,22 +219,19 @@ fn next<'a>(queue: &Mutex<VecDeque<Planned<'a>>>) -> Option<Planned<'a>> {
 /// Anything worse that a repetition finds counts as it is.
 fn confirm_slow(plan: &Plan, first: Outcome, warden: &Warden) -> Outcome {
     for rerun in 1..=SLOW_RERUNS {
-        let mut again = run::execute(plan, warden);
-        again.retries += rerun;
+        let run_dir = plan.run_dir.with_file_name(format!("{}-again-{rerun}", first.seed));
+        let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden);
         match again.verdict {
             Verdict::Slow => {}
             Verdict::Passed | Verdict::Inconclusive => {
-                again.verdict = Verdict::Inconclusive;
-                again.story = format!(
-                    "The machine was busy: slow at first, but not again when run alone. {}",
-                    first.story
-                );
-                return again;
+                let story = format!("Slow, but not again when run alone. {}", first.story);
+                let (verdict, retries) = (Verdict::Inconclusive, first.retries + rerun);
+                return run::keep(Outcome { verdict, story, retries, ..first });
             }
             Verdict::Wrong | Verdict::Broken | Verdict::HarnessError => return again,
         }
     }
-    Outcome { retries: first.retries + SLOW_RERUNS, ..first }
+    run::keep(Outcome { retries: first.retries + SLOW_RERUNS, ..first })
 }
 
 fn outcomes_of(milestone: &Milestone, outcomes: &[Ran<'_>]) -> Vec<Outcome> {
@@ -261,7 +261,7 @@ fn sum_up_broken(milestone: &Milestone) -> json::Milestone {
 fn new_grade_dir(workspace: &Workspace, lab: &Lab, variant: &Variant) -> Result<PathBuf> {
     let runs = workspace.lab_dir().join("runs");
     fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
-    forget_old(&runs)?;
+    forget_old(&runs, &format!("-{}-mine", lab.name))?;
     new_runs_dir(&runs, &format!("{}-{}", lab.name, variant.slug()))
 }
 
@@ -287,9 +287,14 @@ pub fn new_runs_dir(runs: &Path, name: &str) -> Result<PathBuf> {
     unreachable!("some number is free")
 }
 
-fn forget_old(runs: &Path) -> Result<()> {
+/// Removes old grades, but never the newest one whose folder's name ends with `mine`: it is the
+/// learner's progress.
+fn forget_old(runs: &Path, mine: &str) -> Result<()> {
     let mut dirs: Vec<PathBuf> = fs::read_dir(runs)?.flatten().map(|entry| entry.path()).collect();
     dirs.sort();
+    if let Some(index) = dirs.iter().rposition(|dir| dir.to_string_lossy().ends_with(mine)) {
+        dirs.remove(index);
+    }
     let (mut grades, mut failures) = (0, 0);
     for dir in dirs.into_iter().rev() {
         let failed = match run::read_json::<json::Grade>(&dir.join("grade.json")) {
@@ -303,7 +308,11 @@ fn forget_old(runs: &Path) -> Result<()> {
         };
         *count += 1;
         if *count > kept {
-            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+            match fs::remove_dir_all(&dir) {
+                // Another grade is tidying up, too.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("cannot remove {}", dir.display()))?,
+            }
         }
     }
     Ok(())

@@ -118,7 +118,7 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
         bites: BTreeMap::new(),
         lateness_ms: 0,
         retries: 0,
-        replay: format!("cargo lab replay {}", crate::lab::shown(&plan.run_dir)),
+        replay: format!("cargo lab replay {}", crate::workspace::shown(&plan.run_dir)),
         wall_ms: 0,
         run_dir: plan.run_dir.clone(),
     };
@@ -144,7 +144,12 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
         }
     }
     outcome.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if let Err(error) = write_json(&plan.run_dir.join("verdict.json"), &outcome) {
+    keep(outcome)
+}
+
+/// Writes the outcome into its run's folder; a disk that refuses is the harness's failure.
+pub fn keep(mut outcome: Outcome) -> Outcome {
+    if let Err(error) = write_json(&outcome.run_dir.join("verdict.json"), &outcome) {
         outcome.verdict = Verdict::HarnessError;
         outcome.story = format!("The harness failed, not the lab: {error:#}.");
     }
@@ -292,7 +297,7 @@ async fn watch(
         driver.calm(storm_us).await?;
         driver.storm(schedule, calm_us).await?;
         healed_us = clock.now_us();
-        driver.calm(healed_us + plan.scenario.calm_ms * 1000).await
+        driver.calm(healed_us + plan.scenario.calm_ms[1] * 1000).await
     };
     let failure = weather.await.err();
     let struck = driver.into_struck();
@@ -321,8 +326,8 @@ fn judge(
     lates.extend(without_progress(&workload.progress_us(&evidence.history), &calms));
     let bites = efficacy::judge(schedule, &struck, &evidence.messages, &evidence.history);
     let lateness_us = lateness.worst_tick_us();
-    let answered = is_answered(&evidence.history, &calms);
-    let grounds = Grounds { failure, findings, lates, answered, bites: bites.clone(), lateness };
+    let unanswered = unanswered(&evidence.history, &calms);
+    let grounds = Grounds { failure, findings, lates, unanswered, bites: bites.clone(), lateness };
     Judged { reason: verdict::judge(grounds), struck, bites, lateness_us }
 }
 
@@ -331,25 +336,29 @@ fn without_progress(progress_us: &[u64], calms: &[(u64, u64)]) -> Option<Late> {
     let idle = |(from_us, until_us): &&(u64, u64)| {
         !progress_us.iter().any(|at_us| from_us <= at_us && at_us <= until_us)
     };
-    calms.iter().find(idle).map(|&(since_us, at_us)| {
-        let sentence = format!(
-            "From {} to {} all was calm, and no client got what it asked for. Some should have.",
-            seconds(since_us),
-            seconds(at_us)
-        );
-        let took_us = at_us - since_us;
-        let finding = Finding { sentence, since_us, at_us, clients: Vec::new() };
-        Late { finding, took_us, bound_us: took_us / 2 }
-    })
+    let what = "no client got what it asked for. Some should have.";
+    calms.iter().find(idle).map(|calm| late_in(*calm, what))
 }
 
-/// Whether some node answered some call in calm, whatever it said.
-fn is_answered(history: &[Operation], calms: &[(u64, u64)]) -> bool {
+/// Some node should answer some call in calm, whatever it says: the last calm, if none did in any.
+fn unanswered(history: &[Operation], calms: &[(u64, u64)]) -> Option<Late> {
     let in_calm = |at_us: u64| {
         calms.iter().any(|(from_us, until_us)| (*from_us..=*until_us).contains(&at_us))
     };
     let tries = history.iter().flat_map(|operation| &operation.tries);
-    tries.filter(|attempt| in_calm(attempt.return_us)).any(|attempt| !attempt.is_unanswered())
+    let mut in_calm = tries.filter(|attempt| in_calm(attempt.return_us));
+    if in_calm.any(|attempt| !attempt.is_unanswered()) {
+        return None;
+    }
+    calms.last().map(|calm| late_in(*calm, "no node answered a single call."))
+}
+
+fn late_in((since_us, at_us): (u64, u64), what: &str) -> Late {
+    let (from, until) = (seconds(since_us), seconds(at_us));
+    let sentence = format!("From {from} to {until} all was calm, and {what}");
+    let took_us = at_us - since_us;
+    let finding = Finding { sentence, since_us, at_us, clients: Vec::new() };
+    Late { finding, took_us, bound_us: took_us / 2 }
 }
 
 /// Writes `value` as indented JSON.

@@ -82,8 +82,8 @@ pub struct Grounds {
     pub findings: Vec<Finding>,
     /// What was late, progress included.
     pub lates: Vec<Late>,
-    /// Whether any client call was answered in calm.
-    pub answered: bool,
+    /// The calm in which no call was answered, if none was.
+    pub unanswered: Option<Late>,
     /// What the faults did.
     pub bites: BTreeMap<Kind, Bites>,
     /// How late the machine was.
@@ -119,11 +119,14 @@ pub fn judge(grounds: Grounds) -> Reason {
     if let Some(finding) = grounds.findings.into_iter().min_by_key(|finding| finding.at_us) {
         return Reason::of(Verdict::Wrong, finding);
     }
-    if !grounds.answered {
-        return Reason::new(Verdict::Broken, "No node answered a single call while all was calm.");
+    if let Some(unanswered) = grounds.unanswered {
+        return judge_late(unanswered, Verdict::Broken, &grounds.lateness);
     }
-    if let Some(late) = grounds.lates.into_iter().next() {
-        return judge_late(late, &grounds.lateness);
+    let late = |late| judge_late(late, Verdict::Slow, &grounds.lateness);
+    let lates: Vec<_> = grounds.lates.into_iter().map(late).collect();
+    let slow = lates.iter().find(|reason| reason.verdict == Verdict::Slow);
+    if let Some(reason) = slow.or(lates.first()) {
+        return reason.clone();
     }
     let toothless: Vec<_> = grounds.bites.iter().filter(|(_, bites)| bites.bit == 0).collect();
     match toothless.first() {
@@ -137,10 +140,10 @@ pub fn judge(grounds: Grounds) -> Reason {
 }
 
 /// The machine's own lateness widens a bound twice over; past a quarter of it, nothing can be said.
-fn judge_late(late: Late, lateness: &Lateness) -> Reason {
+fn judge_late(late: Late, verdict: Verdict, lateness: &Lateness) -> Reason {
     let machine_us = lateness.within(late.finding.since_us, late.finding.at_us);
     if machine_us * 4 < late.bound_us && late.took_us > late.bound_us + 2 * machine_us {
-        return Reason::of(Verdict::Slow, late.finding);
+        return Reason::of(verdict, late.finding);
     }
     let sentence = format!(
         "The machine was busy (up to {} late), so this proves nothing: {}",
@@ -177,8 +180,8 @@ mod tests {
 
     fn verdict_of(took_us: u64, machine_late_us: u64) -> Verdict {
         let lateness = Lateness::of_one_tick(1_000, machine_late_us);
-        let (lates, answered) = (vec![late(took_us)], true);
-        judge(Grounds { lates, answered, lateness, ..Grounds::default() }).verdict
+        let lates = vec![late(took_us)];
+        judge(Grounds { lates, lateness, ..Grounds::default() }).verdict
     }
 
     #[test]
@@ -196,11 +199,11 @@ mod tests {
         let finding = late(0).finding;
         let toothless = BTreeMap::from([(Kind::Kill, Bites::default())]);
         let failure = NodeFailure { node: "n1".into(), what: "fell".into() };
-        let mut grounds = Grounds { answered: true, bites: toothless, ..Grounds::default() };
+        let mut grounds = Grounds { bites: toothless, ..Grounds::default() };
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Inconclusive);
         grounds.lates.push(late(5_000));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Slow);
-        grounds.answered = false;
+        grounds.unanswered = Some(late(5_000));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
         grounds.findings.push(finding);
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Wrong);

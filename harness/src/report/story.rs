@@ -19,12 +19,20 @@ pub fn tell(reason: &Reason, struck: &[Struck]) -> String {
 /// The last fault before the end of the finding; one on a message of its clients if there was one
 /// since it began.
 fn fault_before<'a>(finding: &Finding, struck: &'a [Struck]) -> Option<&'a Struck> {
-    let before = || struck.iter().rev().filter(|fault| fault.at_us <= finding.at_us);
+    let before = || struck.iter().rev().filter(|fault| felt_us(fault) <= finding.at_us);
     let concerns = |fault: &&Struck| {
         fault.at_us >= finding.since_us
             && fault.message.as_ref().is_some_and(|it| finding.clients.contains(&it.from))
     };
     before().find(concerns).or_else(|| before().next())
+}
+
+/// When a fault could first be felt: a duplicate, when it arrives.
+fn felt_us(struck: &Struck) -> u64 {
+    match struck.fault {
+        Fault::Duplicate { after_ms } => struck.at_us + after_ms * 1000,
+        _ => struck.at_us,
+    }
 }
 
 fn describe(struck: &Struck) -> String {
@@ -41,7 +49,7 @@ fn describe(struck: &Struck) -> String {
         Fault::DropRequest => format!("{message} was dropped at {at}"),
         Fault::DropReply => format!("the reply to {message} was dropped at {at}"),
         Fault::Duplicate { after_ms } => {
-            format!("{message}, sent at {at}, was delivered again {after_ms} ms later")
+            format!("{message} was delivered once more, {after_ms} ms after {at}")
         }
         Fault::Delay { ms } => format!("{message} was held back for {ms} ms at {at}"),
     }

@@ -111,25 +111,7 @@ fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Resu
     let mut unmet = Vec::new();
     for row in &rows {
         let cells = grade_row(workspace, lab, row, args, warden)?;
-        for ((demand, cell), milestone) in row.demands.iter().zip(&cells).zip(&lab.milestones) {
-            let missed = cell.0.iter().filter(|verdict| !demand.is_met(**verdict)).count();
-            if missed > 0 {
-                unmet.push(format!(
-                    "{} must be {demand} in {}, and was not in {missed} of {} grades",
-                    row.variant,
-                    milestone.id,
-                    cell.0.len()
-                ));
-            }
-        }
-        let grades = cells.iter().map(|cell| cell.0.len()).max().unwrap_or(0);
-        let caught = |grade: usize| {
-            cells.iter().any(|cell| cell.0.get(grade).is_some_and(|it| Demand::Caught.is_met(*it)))
-        };
-        let missed = (0..grades).filter(|grade| !caught(*grade)).count();
-        if row.caught_somewhere && missed > 0 {
-            unmet.push(format!("nothing caught {} in {missed} of {grades} grades", row.variant));
-        }
+        unmet.extend(row.unmet(lab, &cells));
         let shown = cells.iter().zip(&row.demands).map(|(cell, demand)| cell.show(*demand));
         table.add_row([row.variant.to_string()].into_iter().chain(shown));
     }
@@ -178,6 +160,34 @@ fn grade_row(
         }
     }
     Ok(cells)
+}
+
+impl Row {
+    /// What is demanded of the row and was not so, one sentence each.
+    fn unmet(&self, lab: &Lab, cells: &[Cell]) -> Vec<String> {
+        let mut unmet = Vec::new();
+        for ((demand, cell), milestone) in self.demands.iter().zip(cells).zip(&lab.milestones) {
+            let missed = cell.0.iter().filter(|verdict| !demand.is_met(**verdict)).count();
+            if missed > 0 {
+                unmet.push(format!(
+                    "{} must be {demand} in {}, and was not in {missed} of {} grades",
+                    self.variant,
+                    milestone.id,
+                    cell.0.len()
+                ));
+            }
+        }
+        let grades = cells.iter().map(|cell| cell.0.len()).max().unwrap_or(0);
+        let is_caught = |grade: &usize| {
+            let verdicts = cells.iter().filter_map(|cell| cell.0.get(*grade));
+            verdicts.copied().any(|verdict| Demand::Caught.is_met(verdict))
+        };
+        let missed = grades - (0..grades).filter(is_caught).count();
+        if self.caught_somewhere && missed > 0 {
+            unmet.push(format!("nothing caught {} in {missed} of {grades} grades", self.variant));
+        }
+        unmet
+    }
 }
 
 impl Cell {

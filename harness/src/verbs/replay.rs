@@ -45,30 +45,36 @@ pub fn run(args: &Args) -> Result<u8> {
         "The same schedule on new processes, so the same faults at the same messages; what lies \
          between them may take another order."
     );
-    let program = recorded_program(&workspace, &lab, &inputs)?;
+    let warden = Warden::start()?;
+    let program = recorded_program(&workspace, &lab, &inputs, &warden)?;
     let plan = Plan {
         run_dir: dir.join(&milestone.id).join(inputs.seed.to_string()),
         inputs: Inputs { program, ..inputs },
         scenario: scenario.clone(),
         schedule: Some(schedule),
     };
-    let outcome = run::execute(&plan, &Warden::start()?);
+    let outcome = run::execute(&plan, &warden);
     let again = outcome.verdict == recorded.verdict;
     println!("recorded: {}\nnow:      {}", recorded.verdict, outcome.verdict);
     if !outcome.story.is_empty() {
         println!("happened: {}", outcome.story);
     }
-    println!("kept in:  {}", crate::lab::shown(&outcome.run_dir));
+    println!("kept in:  {}", crate::workspace::shown(&outcome.run_dir));
     Ok(u8::from(!again))
 }
 
 /// The very program of the recorded run while it is kept, else the variant as it is now.
-fn recorded_program(workspace: &Workspace, lab: &Lab, inputs: &Inputs) -> Result<PathBuf> {
+fn recorded_program(
+    workspace: &Workspace,
+    lab: &Lab,
+    inputs: &Inputs,
+    warden: &Warden,
+) -> Result<PathBuf> {
     if inputs.program.is_file() {
         return Ok(inputs.program.clone());
     }
     let variant: Variant = inputs.variant.parse()?;
-    match build::build(workspace, lab, &variant) {
+    match build::build(workspace, lab, &variant, warden) {
         Ok(program) => {
             if program.fingerprint != inputs.fingerprint {
                 println!("The code of {variant} has changed since; this replays it as it is now.");

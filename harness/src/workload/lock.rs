@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Response, Status};
 
-use self::evidence::{answers, attempts, grants, released, releases_sent, reliances};
+use self::evidence::{answers, attempts, claims_ended, grants, released, reliances};
 use super::{Client, ClientTask, Evidence, Workload};
 use crate::{
     checker::{Finding, Late, leases, requests},
@@ -48,10 +48,10 @@ impl Default for Options {
     }
 }
 
-/// How often one operation is sent before its client gives it up.
-const TRIES: u32 = 8;
-/// The pause before an operation is sent again to somebody else, in milliseconds.
-const RETRY_PAUSE_MS: u64 = 10;
+/// How long one operation is sent again and again before its client gives it up.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// The pause before an operation is sent again to somebody else.
+const RETRY_PAUSE: Duration = Duration::from_millis(15);
 /// A client that is told HELD asks again after what it was told, but not outside these bounds.
 const POLL_MS: [u32; 2] = [5, 100];
 
@@ -104,7 +104,12 @@ impl Workload for LockWorkload {
     }
 
     fn bounds(&self) -> &'static [&'static str] {
-        &["granted_again"]
+        &["granted_again", "same_grant"]
+    }
+
+    /// Every lock may be held by somebody who is gone, for one lease from the last restart.
+    fn recovers_within_ms(&self) -> u64 {
+        u64::from(self.options.lease_ms) + 1000
     }
 
     fn judge(
@@ -118,7 +123,7 @@ impl Workload for LockWorkload {
             "one_holder" => leases::disjoint(&reliances(&evidence.history, &answers)),
             "tokens_grow" => leases::tokens_grow(&grants(&answers)),
             "one_grant_each" => {
-                requests::one_grant_each(&answers, &releases_sent(&evidence.messages))
+                requests::one_grant_each(&answers, &claims_ended(&evidence.messages))
             }
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
@@ -129,6 +134,7 @@ impl Workload for LockWorkload {
                 *bound_us,
                 evidence.end_us,
             ),
+            "same_grant" => requests::same_grant(&answers, *bound_us),
             _ => unreachable!("a scenario's bounds are checked when it is read"),
         };
         (checks.iter().filter_map(check).collect(), bounds_us.iter().filter_map(bound).collect())
@@ -269,7 +275,8 @@ impl Holder {
         let details = details.as_object().cloned().unwrap_or_default();
         let pending: Pending = self.history.call(self.number, op, lock, details);
         let mut next = self.random.random_range(0..self.nodes.len());
-        for _ in 0..TRIES {
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
             let (node, client) = self.nodes[next].clone();
             next = (next + 1) % self.nodes.len();
             let call_us = self.clock.now_us();
@@ -284,7 +291,7 @@ impl Holder {
                 }
                 Step::Again(answer) => pending.tried(&node, call_us, answer),
             }
-            sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
+            sleep(RETRY_PAUSE).await;
         }
         None
     }

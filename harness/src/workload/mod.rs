@@ -57,6 +57,10 @@ pub trait Workload: Send + Sync {
     /// The bounds that a scenario may name.
     fn bounds(&self) -> &'static [&'static str];
 
+    /// After how much calm some client of a right service has got what it came for, whatever was
+    /// broken before, in milliseconds.
+    fn recovers_within_ms(&self) -> u64;
+
     /// What the evidence holds against the service by the named checks and bounds (in
     /// microseconds).
     fn judge(

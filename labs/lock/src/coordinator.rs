@@ -63,6 +63,7 @@ impl Coordinator {
         name: &str,
         rule: impl Fn(&mut LockState, bool) -> Result<T, R>,
     ) -> Result<T, Refused<R>> {
+        let mut proposed: Option<(LockState, T)> = None;
         for attempt in 1..=ATTEMPTS {
             let ballot = self.next_ballot();
             match self.prepare(name, &ballot).await {
@@ -70,11 +71,18 @@ impl Coordinator {
                     let voters: Vec<_> =
                         promises.into_iter().filter_map(|it| it.accepted).collect();
                     let mut lock = newest(&voters);
-                    let expired = lease::is_expired(&lock, &voters);
-                    let answer = rule(&mut lock, expired).map_err(Refused::ByRule)?;
-                    match self.accept(name, &ballot, &lock).await {
-                        Round::Won(_) => return Ok(answer),
-                        Round::Overtaken => {}
+                    // A change that was overtaken may have been taken over all the same.
+                    let change = match proposed.take() {
+                        Some(change) if change.0 == lock => change,
+                        _ => {
+                            let expired = lease::is_expired(&lock, &voters);
+                            let answer = rule(&mut lock, expired).map_err(Refused::ByRule)?;
+                            (lock, answer)
+                        }
+                    };
+                    match self.accept(name, &ballot, &change.0).await {
+                        Round::Won(_) => return Ok(change.1),
+                        Round::Overtaken => proposed = Some(change),
                         Round::NoMajority => return Err(Refused::NoMajority),
                     }
                 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     checker::{
         leases::{Attempt, Grant, Released, Reliance},
-        requests::{Answer, Outcome, ReleaseSent},
+        requests::{Answer, ClaimEnded, EndedBy, Outcome},
     },
     fabric::{decode::payload, record::Message},
     history::Operation,
@@ -140,11 +140,22 @@ pub fn grants(answers: &[Answer]) -> Vec<Grant> {
     answers.iter().filter_map(grant).collect()
 }
 
-pub fn releases_sent(messages: &[Message]) -> Vec<ReleaseSent> {
-    let releases = messages.iter().filter(|message| message.method() == "Release");
-    let release = |message: &Message| {
-        let request = wire::ReleaseRequest::decode(payload(message.request.bytes())?).ok()?;
-        Some(ReleaseSent { lock: request.name, token: request.token, at_us: message.sent_us })
+/// Every Release and every Acquire ends the claim to an earlier grant once it is sent.
+pub fn claims_ended(messages: &[Message]) -> Vec<ClaimEnded> {
+    let ended = |message: &Message| {
+        let request = payload(message.request.bytes())?;
+        let (lock, owner, by) = match message.method() {
+            "Release" => {
+                let release = wire::ReleaseRequest::decode(request).ok()?;
+                (release.name, release.owner, EndedBy::Release(release.token))
+            }
+            "Acquire" => {
+                let acquire = wire::AcquireRequest::decode(request).ok()?;
+                (acquire.name, acquire.owner, EndedBy::Request(acquire.request_no))
+            }
+            _ => return None,
+        };
+        Some(ClaimEnded { lock, owner, by, at_us: message.sent_us })
     };
-    releases.filter_map(release).collect()
+    messages.iter().filter_map(ended).collect()
 }
