@@ -75,21 +75,24 @@ fn a_token_that_goes_back_is_wrong() {
 #[test]
 fn a_released_lock_must_be_granted_to_who_asks() {
     let lock = "lock-1".to_owned();
-    let released = [Released { lock: lock.clone(), at_us: 100 }];
-    let asked = |asked_us, granted_us| Attempt {
-        lock: lock.clone(),
-        owner: "c2".into(),
-        asked_us,
-        granted_us,
+    let released = [Released { lock: lock.clone(), token: 4, at_us: 100 }];
+    let asked =
+        |asked_us| Attempt { lock: lock.clone(), owner: "c2".into(), asked_us, granted_us: None };
+    let late = |attempts: &[Attempt], grants: &[Grant]| {
+        leases::granted_again(&released, attempts, grants, 500, 2000)
     };
-    let late = |attempts: &[Attempt]| leases::granted_again(&released, attempts, 500, 2000);
-    assert_eq!(late(&[asked(150, None), asked(300, Some(400))]), None);
+    assert_eq!(late(&[asked(150), asked(300)], &[grant("c2", 9, 5, 300, 400)]), None);
     // Nobody asks, nobody waits.
-    assert_eq!(late(&[]), None);
-    assert_eq!(late(&[asked(1800, None)]), None);
-    let found = late(&[asked(150, None), asked(900, Some(950))]).expect("800 is more than 500");
+    assert_eq!(late(&[], &[]), None);
+    assert_eq!(late(&[asked(1800)], &[]), None);
+    // It went to an old request whose client no longer listens: it was granted all the same.
+    assert_eq!(late(&[asked(150)], &[grant("c1", 1, 5, 10, 120)]), None);
+    let found = late(&[asked(150), asked(900)], &[grant("c2", 9, 5, 900, 950)]);
+    let found = found.expect("800 is more than 500");
     assert_eq!((found.took_us, found.bound_us), (800, 500));
-    assert_eq!(late(&[asked(150, None)]).expect("it never was").took_us, 1850);
+    // The released token told once more is no new grant.
+    let never = late(&[asked(150)], &[grant("c1", 8, 4, 50, 160)]);
+    assert_eq!(never.expect("it never was").took_us, 1850);
 }
 
 fn answer(outcome: Outcome, delivered_us: u64, told_us: u64) -> Answer {

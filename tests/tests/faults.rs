@@ -1,4 +1,5 @@
-//! Faults on real clusters: each kind strikes, bites and is undone; what hits nothing proves nothing.
+//! Faults on real clusters: each kind strikes, bites and is undone; one that hits nothing proves
+//! nothing.
 
 use std::env;
 

@@ -165,25 +165,29 @@ pub struct Attempt {
 pub struct Released {
     /// Which lock.
     pub lock: String,
+    /// Under which token.
+    pub token: u64,
     /// When the client knew.
     pub at_us: u64,
 }
 
-/// Once a lock is released, somebody who asks for it is granted it within `bound_us`. `end_us` is
-/// the end of the run.
+/// Once a lock is released, somebody who asks for it is granted it within `bound_us`, whether or
+/// not the client that is granted it still listens. `end_us` is the end of the run.
 pub fn granted_again(
     releases: &[Released],
     attempts: &[Attempt],
+    grants: &[Grant],
     bound_us: u64,
     end_us: u64,
 ) -> Option<Late> {
     releases.iter().find_map(|release| {
-        let on_this = || attempts.iter().filter(|attempt| attempt.lock == release.lock);
-        let after = on_this().filter(|attempt| attempt.asked_us > release.at_us);
+        let after = attempts
+            .iter()
+            .filter(|attempt| attempt.lock == release.lock && attempt.asked_us > release.at_us);
         let first_ask = after.min_by_key(|attempt| attempt.asked_us)?;
-        let grants = on_this().filter_map(|attempt| attempt.granted_us);
-        let granted_us = grants.filter(|granted_us| *granted_us > release.at_us).min();
-        let until_us = granted_us.unwrap_or(end_us);
+        let newer =
+            grants.iter().filter(|grant| grant.lock == release.lock && grant.token > release.token);
+        let until_us = newer.map(|grant| grant.told_us).min().unwrap_or(end_us);
         let took_us = until_us.saturating_sub(first_ask.asked_us);
         (took_us > bound_us).then(|| {
             let sentence = format!(

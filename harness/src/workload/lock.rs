@@ -131,6 +131,7 @@ impl Workload for LockWorkload {
             "granted_again" => leases::granted_again(
                 &released(&evidence.history),
                 &attempts(&evidence.history),
+                &grants(&answers),
                 *bound_us,
                 evidence.end_us,
             ),

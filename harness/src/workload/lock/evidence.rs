@@ -78,7 +78,8 @@ pub fn released(history: &[Operation]) -> Vec<Released> {
     let confirmed =
         of_kind(history, "release").filter(|release| release.result == Some(json!("ok")));
     let released = |release: &Operation| {
-        Some(Released { lock: release.key.clone(), at_us: release.return_us? })
+        let token = number(&release.details, "token");
+        Some(Released { lock: release.key.clone(), token, at_us: release.return_us? })
     };
     confirmed.filter_map(released).collect()
 }
