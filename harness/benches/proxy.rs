@@ -3,9 +3,9 @@
 //! `cargo bench -p harness --bench proxy` measures. Without cargo's `--bench`, or with `--test`, a
 //! few calls only show that it still works. Nothing is asserted about time: machines differ.
 //!
-//! One call at a time leaves the processors idle in between, and a virtual one may be slow to wake
-//! up: that cost is paid once more for each hop. Two busy loops of the lowest priority beside the
-//! benchmark (`chrt --idle 0 sh -c 'while :; do :; done'`) keep them awake and show the rest.
+//! With one call in flight, processors idle in between, and a virtual one may be slow to wake up.
+//! How often that is paid for depends on where the threads happen to run, so the figures of two
+//! runs differ. On one processor (`taskset --cpu-list 0 cargo bench ...`) they repeat.
 
 use std::{
     env,
@@ -300,7 +300,7 @@ fn percentile<T: PartialOrd + Copy>(values: &mut [T], percent: usize) -> T {
 }
 
 fn print_latency(took: Pair<Vec<Duration>>) {
-    println!("\n1 call in flight    direct   proxied     added   ratio   target");
+    println!("\n1 call in flight    direct   proxied     added   ratio   target (µs)");
     let mut took = took.map(|took| took.iter().map(|took| took.as_secs_f64() * 1e6).collect());
     for (percent, target) in [(50, "added <= 70 µs"), (99, "none")] {
         let Pair { direct, proxied } = percentiles(&mut took, percent);

@@ -75,7 +75,7 @@ fn a_broken_lab_toml_is_refused_with_the_line() {
         ("workload = \"lock\"", "workload = \"luck\"", &["luck"]),
         ("locks = 2", "lucks = 2", &["lucks"]),
         ("nodes = 3", "nodes = 0", &["nodes"]),
-        ("duration_ms = 1500", "duration_ms = 900", &["duration_ms = 900"]),
+        ("duration_ms = 2200", "duration_ms = 900", &["duration_ms = 900"]),
         ("calm_ms = [500, 1800]", "calm_ms = [500, 1700]", &["1800 ms"]),
         ("src/guard.rs", "src/gard.rs", &["gard.rs"]),
     ] {
