@@ -3,9 +3,9 @@
 //! `cargo bench -p harness --bench proxy` measures. Without cargo's `--bench`, or with `--test`, a
 //! few calls only show that it still works. Nothing is asserted about time: machines differ.
 //!
-//! With one call in flight, processors idle in between, and a virtual one may be slow to wake up.
-//! How often that is paid for depends on where the threads happen to run, so the figures of two
-//! runs differ. On one processor (`taskset --cpu-list 0 cargo bench ...`) they repeat.
+//! With one call in flight, processors idle in between, and a virtual one may be slow to wake up:
+//! each hop may pay for it, so the figures of two runs differ. On one processor nobody waits for
+//! another one to wake up, which leaves what the proxy itself costs. Both are printed.
 
 use std::{
     env,
@@ -92,7 +92,9 @@ fn main() -> Result<()> {
     let measuring = asked_for("--bench") && !asked_for("--test");
     let effort = if measuring { MEASURE } else { SMOKE };
 
-    let folder = tempfile::tempdir().context("cannot make a folder for the record")?;
+    // Under the target folder: what an interrupted benchmark leaves behind, `cargo clean` finds.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .context("cannot make a folder for the record")?;
     let record = folder.path().join("messages.jsonl");
     let (recorder, writer) = Recorder::start(&record)?;
     let server = ServiceThread::start("server", |listener| async move {
@@ -113,7 +115,11 @@ fn main() -> Result<()> {
     })?;
     println!("The fault proxy beside a direct call: one proxy thread, recording on");
     runtime.block_on(warm_up(&clients, &effort))?;
-    print_latency(runtime.block_on(latencies(&clients, &effort))?);
+    print_latency("any processor", runtime.block_on(latencies(&clients, &effort))?);
+    if run_on_processors(0..1) {
+        print_latency("one processor", runtime.block_on(latencies(&clients, &effort))?);
+        run_on_processors(0..thread::available_parallelism()?.get());
+    }
     print_rate(runtime.block_on(rates(&clients, &effort))?);
     print_memory(&runtime.block_on(memory(&clients.proxied, effort.memory_samples))?);
 
@@ -126,7 +132,8 @@ fn main() -> Result<()> {
 
 impl Effort {
     fn proxied_calls(&self) -> usize {
-        let latency = self.latency_blocks * self.latency_block_calls;
+        let latencies = if PINS_THREADS { 2 } else { 1 };
+        let latency = latencies * self.latency_blocks * self.latency_block_calls;
         let rate = self.rate_blocks * self.rate_block_calls;
         let warm_up = self.latency_block_calls + self.rate_block_calls;
         warm_up + latency + rate + self.memory_samples.last().expect("there are samples")
@@ -299,14 +306,36 @@ fn percentile<T: PartialOrd + Copy>(values: &mut [T], percent: usize) -> T {
     values[(values.len() * percent / 100).min(values.len() - 1)]
 }
 
-fn print_latency(took: Pair<Vec<Duration>>) {
-    println!("\n1 call in flight    direct   proxied     added   ratio   target (µs)");
+/// Whether [`run_on_processors`] can do what it says here.
+const PINS_THREADS: bool = cfg!(target_os = "linux");
+
+/// Lets every thread of this process run on these processors only; whether that worked.
+#[cfg(target_os = "linux")]
+fn run_on_processors(processors: std::ops::Range<usize>) -> bool {
+    use nix::{sched, unistd::Pid};
+    let mut set = sched::CpuSet::new();
+    let known = processors.into_iter().all(|processor| set.set(processor).is_ok());
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let threads = threads.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let pin = |thread: i32| sched::sched_setaffinity(Pid::from_raw(thread), &set).is_ok();
+    known && threads.map(pin).all(|pinned| pinned)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run_on_processors(_: std::ops::Range<usize>) -> bool {
+    false
+}
+
+fn print_latency(place: &str, took: Pair<Vec<Duration>>) {
+    println!(
+        "\n1 call in flight, {place} (µs)\n               direct   proxied     added   ratio   target"
+    );
     let mut took = took.map(|took| took.iter().map(|took| took.as_secs_f64() * 1e6).collect());
     for (percent, target) in [(50, "added <= 70 µs"), (99, "none")] {
         let Pair { direct, proxied } = percentiles(&mut took, percent);
         let (added, ratio) = (proxied - direct, proxied / direct);
         println!(
-            "  p{percent}          {direct:9.1} {proxied:9.1} {added:9.1}   {ratio:5.2}   {target}"
+            "  p{percent}      {direct:10.1} {proxied:9.1} {added:9.1}   {ratio:5.2}   {target}"
         );
     }
 }

@@ -12,6 +12,9 @@ use crate::{
     lab::{Lab, Milestone},
 };
 
+/// Longer lines are hard to read on the widest of screens.
+const WIDEST: usize = 110;
+
 /// Shows progress on standard error: a bar on a terminal, a line for each failure elsewhere.
 pub struct Progress {
     bar: ProgressBar,
@@ -85,13 +88,14 @@ pub fn print(lab: &Lab, grade: &Grade) {
             let promise = lab.milestones.iter().find(|known| known.id == milestone.id);
             let promise = promise.map(|milestone| milestone.promise.as_str()).unwrap_or_default();
             stories += &format!(
-                "\n{} ({}), seed {}, scenario {}\n  promised: {promise}\n  happened: {}\n  \
-                 again:    {}\n",
+                "\n{} ({}), seed {}, scenario {}\n{}\n{}\n  again:    {}\n",
                 style(&milestone.id).bold(),
                 milestone.verdict,
                 run.seed,
                 run.scenario,
-                run.story,
+                labelled("promised", promise),
+                labelled("happened", &run.story),
+                // Never broken up, so that it can be copied.
                 run.replay,
             );
         }
@@ -115,6 +119,15 @@ pub fn print(lab: &Lab, grade: &Grade) {
             grade.lab, grade.lab, open.id
         );
     }
+}
+
+/// Text after a label, wrapped to the terminal's width.
+pub fn labelled(label: &str, text: &str) -> String {
+    let first = format!("  {:<10}", format!("{label}:"));
+    let rest = " ".repeat(first.len());
+    let width = textwrap::termwidth().min(WIDEST);
+    let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
+    textwrap::fill(text, options.break_words(false))
 }
 
 /// The run to tell of: the first of those with the milestone's verdict, unless all is well.

@@ -12,6 +12,7 @@ use crate::{
         run::{self, Inputs, Outcome, Plan, read_json},
     },
     lab::Lab,
+    report::terminal::labelled,
     variant::Variant,
     workspace::Workspace,
 };
@@ -55,11 +56,11 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let outcome = run::execute(&plan, &warden);
     let again = outcome.verdict == recorded.verdict;
-    println!("recorded: {}\nnow:      {}", recorded.verdict, outcome.verdict);
+    println!("  recorded: {}\n  now:      {}", recorded.verdict, outcome.verdict);
     if !outcome.story.is_empty() {
-        println!("happened: {}", outcome.story);
+        println!("{}", labelled("happened", &outcome.story));
     }
-    println!("kept in:  {}", crate::workspace::shown(&outcome.run_dir));
+    println!("  kept in:  {}", crate::workspace::shown(&outcome.run_dir));
     Ok(u8::from(!again))
 }
 
