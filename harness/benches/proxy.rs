@@ -316,9 +316,9 @@ fn run_on_processors(processors: std::ops::Range<usize>) -> bool {
     let mut set = sched::CpuSet::new();
     let known = processors.into_iter().all(|processor| set.set(processor).is_ok());
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let threads = threads.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let mut threads = threads.filter_map(|task| task.file_name().to_str()?.parse().ok());
     let pin = |thread: i32| sched::sched_setaffinity(Pid::from_raw(thread), &set).is_ok();
-    known && threads.map(pin).all(|pinned| pinned)
+    known && threads.all(pin)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,11 +1,16 @@
 //! What the clients saw: every operation, from its first send to its last reply.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fabric::RunClock;
+use crate::fabric::{RunClock, record::read_lines};
 
 /// One operation of one client. Times are in microseconds since the start of the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +31,8 @@ pub struct Operation {
     pub return_us: Option<u64>,
     /// What it came to.
     pub result: Option<Value>,
-    /// Every time it was sent.
+    /// Every time it was sent; a history that was not written here need not have any.
+    #[serde(default)]
     pub tries: Vec<Try>,
 }
 
@@ -48,6 +54,32 @@ impl Try {
     pub fn is_unanswered(&self) -> bool {
         self.answer == "timeout" || self.answer.get("error").is_some()
     }
+}
+
+/// Reads a history from JSON lines and checks that it could be one.
+///
+/// # Errors
+/// Names the file and the line that is not what it should be.
+pub fn read(path: &Path) -> Result<Vec<Operation>> {
+    let operations: Vec<Operation> = read_lines(path)?;
+    let mut free_us: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
+    let mut by_call: Vec<_> = operations.iter().zip(1..).collect();
+    by_call.sort_by_key(|(operation, _)| operation.call_us);
+    for (operation, line) in by_call {
+        let Operation { process, call_us, return_us, .. } = operation;
+        let place = || format!("{}:{line}", path.display());
+        let return_us = return_us.unwrap_or(u64::MAX);
+        ensure!(return_us >= *call_us, "{}: return_us comes before call_us", place());
+        let (until_us, earlier) = free_us.get(process).copied().unwrap_or_default();
+        // An operation that never returned lasts until its client goes on to the next one.
+        ensure!(
+            until_us == u64::MAX || until_us <= *call_us,
+            "{}: process {process} calls while its operation of line {earlier} is under way",
+            place()
+        );
+        free_us.insert(*process, (return_us, line));
+    }
+    Ok(operations)
 }
 
 /// The history of one run, written by all its clients; cheap to clone.

@@ -10,7 +10,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use crate::{
-    fabric::{decode::Decoder, schedule::FaultSpec},
+    fabric::{
+        decode::Decoder,
+        schedule::{self, FaultSpec},
+    },
     workload::{self, Workload},
     workspace::Workspace,
 };
@@ -98,8 +101,8 @@ fn default_calm_ms() -> [u64; 2] {
     [500, 500]
 }
 
-/// A port block has room for no more.
-const MAX_NODES: usize = 9;
+/// How many nodes a cluster may have: a port block has room for no more.
+pub const MAX_NODES: usize = 9;
 const MAX_CLIENTS: u32 = 64;
 
 impl Lab {
@@ -246,7 +249,7 @@ impl Scenario {
             ensure!(unknown.is_none(), "{what} names {unknown:?}; there is: {}", known.join(", "));
         }
         let decoder = Decoder::new(workload.descriptors())?;
-        self.faults.iter().try_for_each(|fault| fault.check(self.nodes, &decoder))
+        schedule::check(&self.faults, self.nodes, &decoder)
     }
 }
 

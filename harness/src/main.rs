@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::{
     cluster::warden,
-    verbs::{audit, grade, overview, replay, reset},
+    verbs::{audit, check, grade, overview, replay, reset, run},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,6 +38,10 @@ enum Verb {
     Audit(audit::Args),
     /// Try the schedule of a recorded run again
     Replay(replay::Args),
+    /// Start a lab's nodes in the foreground, to be tried by hand
+    Run(run::Args),
+    /// Judge a history without running anything
+    Check(check::Args),
     /// Put a lab's files back as they were handed out (asks first)
     Reset(reset::Args),
     #[command(name = warden::VERB, hide = true)]
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
     }
     end_on_panic();
     end_on_signals();
-    match run(cli) {
+    match obey(cli) {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -69,12 +73,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<u8> {
+fn obey(cli: Cli) -> Result<u8> {
     match cli.verb {
         None => overview::run(),
         Some(Verb::Grade(args)) => grade::run(args),
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
+        Some(Verb::Run(args)) => run::run(&args),
+        Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Reset(args)) => reset::run(&args),
         Some(Verb::Warden) => unreachable!("main has seen to it"),
     }
@@ -106,7 +112,7 @@ fn end_on_signals() {
                 _ = terminate.recv() => {}
                 _ = user_defined.recv() => panic!("asked to, by SIGUSR1"),
             }
-            eprintln!("\nstopped before the end: nothing was graded, and nothing is left running");
+            eprintln!("\nstopped: nothing was graded, and nothing is left running");
             exit(EXIT_INTERRUPTED);
         });
     });

@@ -1,9 +1,26 @@
 //! Checkers on histories made by hand: the good ones pass, the bad ones are told in plain words.
 
 use harness::checker::{
-    leases::{self, Attempt, Grant, Released, Reliance},
+    fencing::{self, Read, Told, Write},
+    leases::{self, Ask, Freed, Grant, LostRenewal, Reliance},
+    majority,
     requests::{self, Answer, ClaimEnded, EndedBy, Outcome},
 };
+use harness::fabric::{
+    fault::{Fault, Struck},
+    weather::Weather,
+};
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Three nodes of which these were killed from one moment to the other.
+fn without(nodes: &[&str], at_us: u64, until_us: u64) -> Weather {
+    let fault = Fault::Kill { nodes: names(nodes) };
+    let struck = [Struck { entry: 0, fault, at_us, until_us, message: None }];
+    Weather::new(&struck, &names(&["n1", "n2", "n3"]))
+}
 
 fn reliance(owner: &str, token: u64, from_us: u64, until_us: u64) -> Reliance {
     let (lock, owner) = ("lock-1".to_owned(), owner.to_owned());
@@ -75,11 +92,11 @@ fn a_token_that_goes_back_is_wrong() {
 #[test]
 fn a_released_lock_must_be_granted_to_who_asks() {
     let lock = "lock-1".to_owned();
-    let released = [Released { lock: lock.clone(), token: 4, at_us: 100 }];
-    let asked =
-        |asked_us| Attempt { lock: lock.clone(), owner: "c2".into(), asked_us, granted_us: None };
-    let late = |attempts: &[Attempt], grants: &[Grant]| {
-        leases::granted_again(&released, attempts, grants, 500, 2000)
+    let freed = [Freed { lock: lock.clone(), token: 4, at_us: 100, how: "was released" }];
+    let asked = |at_us| Ask { lock: lock.clone(), owner: "c2".into(), at_us };
+    let calm = Weather::default();
+    let late = |asks: &[Ask], grants: &[Grant]| {
+        leases::granted_again(&freed, asks, grants, 500, &calm, 2000)
     };
     assert_eq!(late(&[asked(150), asked(300)], &[grant("c2", 9, 5, 300, 400)]), None);
     // Nobody asks, nobody waits.
@@ -166,4 +183,141 @@ fn a_client_that_asks_again_is_told_its_grant_soon() {
     assert_eq!(requests::same_grant(&late, 100).expect("150 is more than 100").took_us, 150);
     let never = [answer(granted(), 1, 2), answer(Outcome::Unavailable, 60, 400)];
     assert_eq!(requests::same_grant(&never, 100).expect("it never was").took_us, 340);
+}
+
+#[test]
+fn a_free_lock_must_be_granted_only_while_it_is_calm() {
+    let lock = "lock-1".to_owned();
+    let freed = [Freed { lock: lock.clone(), token: 4, at_us: 100, how: "was released" }];
+    let asks: Vec<_> =
+        (2..20).map(|n| Ask { lock: lock.clone(), owner: "c2".into(), at_us: n * 100 }).collect();
+    let late = |weather: &Weather| leases::granted_again(&freed, &asks, &[], 500, weather, 3000);
+    assert_eq!(late(&without(&["n1"], 150, 900)).expect("two are enough").took_us, 2800);
+    // Counted from the first ask after the calm came back.
+    assert_eq!(late(&without(&["n1", "n2"], 150, 950)).expect("it came back").took_us, 2000);
+    assert_eq!(late(&without(&["n1", "n2"], 150, 2950)), None);
+}
+
+#[test]
+fn a_renewal_in_time_is_never_lost() {
+    let loss = |told_us| LostRenewal {
+        lock: "lock-1".into(),
+        token: 4,
+        owner: "c1".into(),
+        node: "n2".into(),
+        told_us,
+    };
+    let relied = [reliance("c1", 4, 100, 600)];
+    assert_eq!(leases::renewals_kept(&relied, &[loss(700)]), None);
+    assert_eq!(leases::renewals_kept(&[reliance("c1", 5, 100, 900)], &[loss(500)]), None);
+    let finding = leases::renewals_kept(&relied, &[loss(500)]).expect("the lease ran until 600");
+    assert!(finding.sentence.contains("n2 answered LOST"), "{}", finding.sentence);
+}
+
+#[test]
+fn a_node_that_is_alone_grants_nothing_new() {
+    let alone = without(&["n1", "n3"], 50, 150);
+    let granted = || answer(Outcome::Granted(4), 60, 70);
+    let finding = majority::granted_alone(&[granted()], &alone).expect("n2 was alone");
+    assert!(finding.sentence.contains("n2 granted lock-1 to c1"), "{}", finding.sentence);
+    // Told before: no new token. Asked or answered with the others: no sin.
+    let told = [answer(Outcome::Granted(4), 1, 2), granted()];
+    assert_eq!(majority::granted_alone(&told, &alone), None);
+    for (delivered_us, told_us) in [(40, 70), (60, 160)] {
+        let answers = [answer(Outcome::Granted(4), delivered_us, told_us)];
+        assert_eq!(majority::granted_alone(&answers, &alone), None);
+    }
+    assert_eq!(majority::granted_alone(&[answer(Outcome::Unavailable, 60, 70)], &alone), None);
+}
+
+fn write(version: (u64, u64), call_us: u64, returned: Option<(u64, Told)>) -> Write {
+    let (lock, owner) = ("lock-1".to_owned(), format!("c{}", version.0));
+    let value = format!("{version:?}");
+    Write { lock, owner, version, value, call_us, returned }
+}
+
+fn read(version: (u64, u64), call_us: u64, return_us: u64) -> Read {
+    Read {
+        lock: "lock-1".into(),
+        reader: "c9".into(),
+        version,
+        value: if version == (0, 0) { String::new() } else { format!("{version:?}") },
+        node: "n1".into(),
+        call_us,
+        return_us,
+    }
+}
+
+#[test]
+fn writes_and_reads_in_order_are_right() {
+    let writes = [
+        write((1, 1), 10, Some((20, Told::Ok))),
+        write((1, 2), 25, None),
+        write((2, 1), 30, Some((40, Told::Ok))),
+        // Sent before the newer one was done: either order is right.
+        write((1, 3), 35, Some((60, Told::Ok))),
+        write((1, 4), 50, Some((60, Told::Fenced))),
+    ];
+    let reads =
+        [read((0, 0), 1, 12), read((1, 1), 21, 29), read((1, 2), 28, 38), read((2, 1), 45, 50)];
+    assert_eq!(fencing::fenced(&writes, &reads), None);
+}
+
+#[test]
+fn what_an_older_token_does_later_is_wrong() {
+    let newer = || write((2, 1), 30, Some((40, Told::Ok)));
+    let told = |writes: &[Write], reads: &[Read], part: &str| {
+        let finding = fencing::fenced(writes, reads).expect(part);
+        assert!(finding.sentence.contains(part), "{}", finding.sentence);
+    };
+    let late = write((1, 2), 50, Some((60, Told::Ok)));
+    told(&[newer(), late.clone()], &[], "should have been FENCED");
+    // Its client never knew, but somebody read it, even one who asked before.
+    let unknown = Write { returned: None, ..late };
+    told(&[newer(), unknown], &[read((1, 2), 35, 70)], "was read by c9");
+    let older = || write((1, 1), 10, Some((20, Told::Ok)));
+    told(&[older(), newer()], &[read((1, 1), 50, 60)], "something newer");
+    let unread = write((1, 2), 21, None);
+    told(&[older(), unread], &[read((1, 2), 30, 40), read((1, 1), 50, 60)], "something newer");
+    told(&[older()], &[read((1, 7), 30, 40)], "nobody has written");
+    told(&[older(), newer()], &[read((2, 1), 12, 25)], "only sent at");
+    told(&[write((1, 1), 10, Some((20, Told::Fenced)))], &[], "nobody had sent a newer one");
+}
+
+#[test]
+fn a_write_in_calm_is_answered_soon() {
+    let late = |write: Write, weather: &Weather| {
+        fencing::answered(&[write], 100, weather, 1000).map(|late| late.took_us)
+    };
+    let calm = Weather::default();
+    assert_eq!(late(write((1, 1), 10, Some((110, Told::Ok))), &calm), None);
+    assert_eq!(late(write((1, 1), 10, Some((120, Told::Fenced))), &calm), Some(110));
+    assert_eq!(late(write((1, 1), 10, None), &calm), Some(990));
+    assert_eq!(late(write((1, 1), 10, None), &without(&["n1", "n2"], 50, 60)), None);
+}
+
+#[test]
+fn a_node_that_reaches_a_majority_decides() {
+    let ask = |node: &str, call_us, decided| majority::Ask {
+        node: node.to_owned(),
+        client: "c1".into(),
+        call_us,
+        return_us: call_us + 50,
+        decided,
+    };
+    let late = |asks: &[majority::Ask], weather: &Weather| {
+        majority::every_node_decides(asks, 500, weather).map(|late| late.took_us)
+    };
+    let calm = Weather::default();
+    let never: Vec<_> = (0..10).map(|n| ask("n1", n * 100, false)).collect();
+    assert_eq!(late(&never, &calm), Some(950));
+    // Nobody asked meanwhile, or it decided in between.
+    assert_eq!(late(&[ask("n1", 0, false), ask("n1", 900, true)], &calm), None);
+    let mut once = never.clone();
+    once[5].decided = true;
+    assert_eq!(late(&once, &calm), None);
+    // Not while it is down, nor while it is alone, even if the others are well.
+    assert_eq!(late(&never, &without(&["n1"], 0, 900)), None);
+    assert_eq!(late(&never, &without(&["n2", "n3"], 0, 900)), None);
+    assert_eq!(late(&never, &without(&["n2"], 0, 900)), Some(950));
 }

@@ -68,6 +68,20 @@ fn every_kind_of_fault_strikes_and_bites() {
         kind = "kill"
         for_ms = [50, 100]
         [[faults]]
+        kind = "pause"
+        nodes = "receiver"
+        aim = { method = "Acquire" }
+        for_ms = [100, 200]
+        [[faults]]
+        kind = "refuse"
+        times = 3
+        aim = { method = "Acquire" }
+        [[faults]]
+        kind = "hold"
+        times = 3
+        aim = { method = "Prepare" }
+        for_ms = [50, 100]
+        [[faults]]
         kind = "delay"
         times = 5
         aim = { method = "Prepare" }
@@ -91,6 +105,9 @@ fn every_kind_of_fault_strikes_and_bites() {
     for (kind, count) in [
         (Kind::Cut, 1),
         (Kind::Kill, 1),
+        (Kind::Pause, 1),
+        (Kind::Refuse, 3),
+        (Kind::Hold, 3),
         (Kind::Delay, 5),
         (Kind::DropRequest, 5),
         (Kind::DropReply, 5),
@@ -105,7 +122,7 @@ fn every_kind_of_fault_strikes_and_bites() {
 #[test]
 fn faults_that_hit_nothing_are_drawn_anew_and_then_prove_nothing() {
     let _turn = turn();
-    // No client of this workload writes to the guard.
+    // No client of this scenario writes to the guard.
     let faults = "[[faults]]\nkind = \"drop_reply\"\naim = { method = \"Write\" }";
     let (outcome, _folder) = run(faults, "\"tokens_grow\"");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);

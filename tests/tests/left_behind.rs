@@ -94,7 +94,7 @@ fn nothing_is_left_after_an_interrupt() {
     kill(Pid::from_raw(harness.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let output = harness.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped before the end"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped: nothing was graded"));
     nothing_is_left(&traces);
 }
 

@@ -9,11 +9,12 @@ fn the_starter_passes_the_quiet_milestone_and_no_other() {
     let _turn = turn();
     let (report, done) = grade(&["--variant", "starter"]);
     assert_eq!(verdict(&report, "quiet"), "passed", "{}", done.stdout);
-    assert_eq!(verdict(&report, "retry"), "wrong");
-    assert_eq!(verdict(&report, "memory"), "wrong");
-    assert_eq!((report["score"].as_u64(), report["max_score"].as_u64()), (Some(20), Some(100)));
+    for id in ["retry", "expiry", "majority", "memory", "fencing", "stale-release"] {
+        assert!(["wrong", "slow"].contains(&verdict(&report, id)), "{id}: {}", done.stdout);
+    }
+    assert_eq!((report["score"].as_u64(), report["max_score"].as_u64()), (Some(10), Some(100)));
     assert_eq!(done.code, 1);
-    for part in ["promised:", "happened:", "cargo lab replay", "20 of 100 points"] {
+    for part in ["promised:", "happened:", "cargo lab replay", "10 of 100 points"] {
         assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
     }
 

@@ -11,7 +11,7 @@ use std::{
 use harness::fabric::{
     Fabric, Link, RunClock,
     decode::Decoder,
-    fault::{Aim, Entry, Fault, Phase, Trigger},
+    fault::{Aim, Entry, Fault, Mode, Phase, RECEIVER, SENDER, Trigger},
     record::{Lost, Message, Recorder, Writer, read_lines},
 };
 use node::Channel;
@@ -61,6 +61,23 @@ impl Lock for Granter {
     }
 }
 
+/// Any Acquire at this moment of its life.
+fn aim(phase: Phase) -> Aim {
+    Aim {
+        method: "Acquire".into(),
+        from: None,
+        to: None,
+        phase,
+        request: None,
+        reply: None,
+        same: None,
+    }
+}
+
+fn entry(aim: Aim, nth: u32, after: Option<usize>, fault: Fault) -> Entry {
+    Entry { when: Trigger::Message { aim, nth, after }, fault, for_ms: 0 }
+}
+
 /// A granter behind a link between two nodes, and the record of what the link carried.
 struct Wire {
     fabric: Fabric,
@@ -92,9 +109,12 @@ impl Wire {
     }
 
     fn arm(&self, fault: Fault, phase: Phase, reply: Option<&str>, nth: u32) {
-        let reply = reply.map(str::to_owned);
-        let aim = Aim { method: "Acquire".into(), from: None, to: None, phase, reply };
-        self.fabric.arm(&[Entry { when: Trigger::Message { aim, nth }, fault, for_ms: 0 }]);
+        let aim = Aim { reply: reply.map(str::to_owned), ..aim(phase) };
+        self.fabric.arm(&[entry(aim, nth, None, fault)]);
+    }
+
+    fn cut(&self, from: &str, to: &str, mode: Mode) {
+        self.fabric.cut(7, vec![(from.into(), to.into())], mode);
     }
 
     /// One Acquire with a deadline: its token, or how it failed.
@@ -195,7 +215,7 @@ fn a_duplicate_arrives_twice_and_is_answered_once() {
     for phase in [Phase::Request, Phase::Reply] {
         let messages = carried(|| async move {
             let mut wire = Wire::new(0).await;
-            wire.arm(Fault::Duplicate { after_ms: 20 }, phase, None, 1);
+            wire.arm(Fault::Duplicate { after_ms: 20, until: None }, phase, None, 1);
             assert_eq!(wire.acquire("c1").await, Ok(1));
             sleep(Duration::from_millis(100)).await;
             assert_eq!(wire.reached(), 2);
@@ -208,6 +228,22 @@ fn a_duplicate_arrives_twice_and_is_answered_once() {
         assert_eq!(copy.request.bytes(), original.request.bytes());
         assert_ne!(copy.reply.as_ref().unwrap().bytes(), original.reply.as_ref().unwrap().bytes());
     }
+}
+
+#[test]
+fn two_duplicates_of_one_message_are_two() {
+    let messages = carried(|| async {
+        let mut wire = Wire::new(0).await;
+        let twice = |after_ms| Fault::Duplicate { after_ms, until: None };
+        let on_reply = |after_ms| entry(aim(Phase::Reply), 1, None, twice(after_ms));
+        wire.fabric.arm(&[on_reply(10), on_reply(20)]);
+        assert_eq!(wire.acquire("c1").await, Ok(1));
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(wire.reached(), 3);
+        wire
+    });
+    let copies: Vec<_> = messages.iter().map(|message| message.copy).collect();
+    assert_eq!(copies, [0, 1, 2]);
 }
 
 #[test]
@@ -227,22 +263,35 @@ fn a_delay_takes_its_time_before_delivery_or_after() {
 }
 
 #[test]
-fn a_cut_loses_messages_until_it_heals() {
+fn a_silent_cut_loses_messages_until_it_heals() {
     let messages = carried(|| async {
         let mut wire = Wire::new(0).await;
-        let side = ["n2".to_owned()];
-        wire.fabric.cut(&side);
+        wire.cut("n1", "n2", Mode::Silent);
         assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
         assert_eq!(wire.reached(), 0);
-        wire.fabric.heal(&side);
+        wire.fabric.heal(7);
         assert_eq!(wire.acquire("c1").await, Ok(1));
-        // A cut that has both on one side is none for them.
-        wire.fabric.cut(&["n1".to_owned(), "n2".to_owned()]);
+        // A cut between others is none for them.
+        wire.cut("n1", "n3", Mode::Silent);
         assert_eq!(wire.acquire("c1").await, Ok(2));
         wire
     });
     let lost: Vec<_> = messages.iter().map(|message| message.lost).collect();
     assert_eq!(lost, [Some(Lost::Cut), None, None]);
+}
+
+#[test]
+fn a_cut_one_way_blocks_requests_there_and_replies_to_calls_from_there() {
+    let messages = carried(|| async {
+        let mut wire = Wire::new(0).await;
+        // The request from n1 arrives, the reply that n2 sends does not.
+        wire.cut("n2", "n1", Mode::Silent);
+        assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
+        assert_eq!(wire.reached(), 1);
+        wire
+    });
+    assert_eq!(messages[0].lost, Some(Lost::Cut));
+    assert!(messages[0].replied_us.is_some());
 }
 
 #[test]
@@ -252,7 +301,7 @@ fn a_cut_also_blocks_replies_to_calls_made_before_it() {
         let fabric = wire.fabric.clone();
         tokio::spawn(async move {
             sleep(Duration::from_millis(50)).await;
-            fabric.cut(&["n1".to_owned()]);
+            fabric.cut(7, vec![("n2".into(), "n1".into())], Mode::Silent);
         });
         assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
         assert_eq!(wire.reached(), 1);
@@ -260,6 +309,128 @@ fn a_cut_also_blocks_replies_to_calls_made_before_it() {
     });
     assert_eq!(messages[0].lost, Some(Lost::Cut));
     assert!(messages[0].replied_us.is_some());
+}
+
+#[test]
+fn a_holding_cut_delivers_everything_after_the_heal() {
+    for (from, to, reached_before) in [("n1", "n2", 0), ("n2", "n1", 1)] {
+        let messages = carried(|| async move {
+            let mut wire = Wire::new(0).await;
+            wire.cut(from, to, Mode::Hold);
+            assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
+            assert_eq!(wire.reached(), reached_before);
+            wire.fabric.heal(7);
+            sleep(Duration::from_millis(50)).await;
+            assert_eq!(wire.reached(), 1);
+            wire
+        });
+        assert!(messages[0].held && messages[0].lost.is_none(), "{messages:?}");
+    }
+}
+
+#[test]
+fn a_resetting_cut_closes_connections_and_refuses_new_ones() {
+    carried(|| async {
+        let mut wire = Wire::new(200).await;
+        assert_eq!(wire.acquire("c1").await, Ok(1));
+        let fabric = wire.fabric.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(50)).await;
+            fabric.cut(7, vec![("n1".into(), "n2".into())], Mode::Reset);
+        });
+        // Under way when it comes, and made while it lasts: told at once, not at the deadline.
+        for _ in 0..2 {
+            let started = Instant::now();
+            let failed = wire.acquire("c1").await.unwrap_err();
+            assert!(matches!(failed, Code::Unavailable | Code::Unknown), "{failed:?}");
+            assert!(started.elapsed() < Duration::from_millis(200));
+        }
+        wire.fabric.heal(7);
+        assert_eq!(wire.acquire("c1").await, Ok(3));
+        wire
+    });
+}
+
+#[test]
+fn a_refused_message_never_arrives_and_its_sender_is_told() {
+    let messages = carried(|| async {
+        let mut wire = Wire::new(0).await;
+        wire.arm(Fault::Refuse, Phase::Request, None, 1);
+        assert_eq!(wire.acquire("c1").await, Err(Code::Unavailable));
+        assert_eq!(wire.reached(), 0);
+        wire
+    });
+    assert_eq!(messages[0].lost, Some(Lost::Refused));
+}
+
+#[test]
+fn a_held_message_arrives_when_its_time_is_over_or_the_storm_is() {
+    carried(|| async {
+        let mut wire = Wire::new(0).await;
+        wire.arm(Fault::Hold { at_most_ms: 100, until: None }, Phase::Request, None, 1);
+        let started = Instant::now();
+        assert_eq!(wire.acquire("c1").await, Ok(1));
+        assert!(started.elapsed() >= Duration::from_millis(100));
+        wire.arm(Fault::Hold { at_most_ms: 60_000, until: None }, Phase::Request, None, 1);
+        assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
+        assert_eq!(wire.reached(), 1);
+        wire.fabric.disarm();
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(wire.reached(), 2);
+        let struck = wire.fabric.take_struck();
+        assert!(struck[1].until_us >= struck[1].at_us + 300_000, "{struck:?}");
+        wire
+    });
+}
+
+#[test]
+fn a_held_message_or_a_copy_goes_on_after_the_message_that_it_waits_for() {
+    let until = |phase| {
+        let same = Some("name".to_owned());
+        Some(Aim { from: Some(SENDER.into()), same, ..aim(phase) })
+    };
+    carried(|| async move {
+        let mut wire = Wire::new(0).await;
+        let hold = Fault::Hold { at_most_ms: 60_000, until: until(Phase::Request) };
+        wire.arm(hold, Phase::Request, None, 1);
+        assert_eq!(wire.acquire("c1").await, Err(Code::DeadlineExceeded));
+        assert_eq!(wire.reached(), 0);
+        // The next one of the same sender under the same name lets it go.
+        wire.acquire("c1").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(wire.reached(), 2);
+        let copy = Fault::Duplicate { after_ms: 0, until: until(Phase::Reply) };
+        wire.arm(copy, Phase::Reply, None, 1);
+        assert_eq!(wire.acquire("c1").await, Ok(3));
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(wire.reached(), 3);
+        assert_eq!(wire.acquire("c1").await, Ok(4));
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(wire.reached(), 5);
+        wire
+    });
+}
+
+#[test]
+fn a_fault_after_another_counts_only_what_comes_then_and_knows_its_roles() {
+    carried(|| async {
+        let mut wire = Wire::new(0).await;
+        let to = |name: &str| Aim { to: Some(name.into()), ..aim(Phase::Request) };
+        let late = Fault::Delay { ms: 1 };
+        wire.fabric.arm(&[
+            entry(aim(Phase::Request), 2, None, late.clone()),
+            entry(to(RECEIVER), 1, Some(0), Fault::Refuse),
+            // The receiver is n2, so nothing is ever sent to its sender.
+            entry(to(SENDER), 1, Some(0), Fault::Refuse),
+        ]);
+        assert_eq!(wire.acquire("c1").await, Ok(1));
+        assert_eq!(wire.acquire("c1").await, Ok(2));
+        assert_eq!(wire.acquire("c1").await, Err(Code::Unavailable));
+        assert_eq!(wire.acquire("c1").await, Ok(3));
+        let struck: Vec<_> = wire.fabric.take_struck().iter().map(|it| it.entry).collect();
+        assert_eq!(struck, [0, 1]);
+        wire
+    });
 }
 
 #[test]

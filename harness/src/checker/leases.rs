@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Late, seconds};
+use crate::fabric::weather::Weather;
 
 /// A token that a node told a client it was granted. Times in microseconds since the run's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,62 +148,119 @@ fn finding(first: &Grant, second: &Grant, sentence: String) -> Finding {
     Finding { sentence, since_us: first.told_us, at_us: second.told_us, clients }
 }
 
-/// An Acquire as its client saw it.
+/// A client asked for a lock, for the first time or again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct Ask {
     /// Which lock.
     pub lock: String,
     /// Who asked.
     pub owner: String,
-    /// When it was first sent.
-    pub asked_us: u64,
-    /// When it was granted; `None` when it was not.
-    pub granted_us: Option<u64>,
+    /// When it was sent.
+    pub at_us: u64,
 }
 
-/// A release that the service has confirmed.
+/// From when on a token holds nothing any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Released {
+pub struct Freed {
     /// Which lock.
     pub lock: String,
     /// Under which token.
     pub token: u64,
-    /// When the client knew.
+    /// From when on, for sure.
     pub at_us: u64,
+    /// Why, as the part of a sentence between the lock and the time: `was released`.
+    pub how: &'static str,
 }
 
-/// Once a lock is released, somebody who asks for it is granted it within `bound_us`, whether or
-/// not the client that is granted it still listens. `end_us` is the end of the run.
+/// Once a lock is free, somebody who asks for it in calm is granted it within `bound_us` of calm,
+/// whether or not the client that is granted it still listens. `end_us` is the end of the run.
 pub fn granted_again(
-    releases: &[Released],
-    attempts: &[Attempt],
+    freed: &[Freed],
+    asks: &[Ask],
     grants: &[Grant],
     bound_us: u64,
+    weather: &Weather,
     end_us: u64,
 ) -> Option<Late> {
-    releases.iter().find_map(|release| {
-        let after = attempts
-            .iter()
-            .filter(|attempt| attempt.lock == release.lock && attempt.asked_us > release.at_us);
-        let first_ask = after.min_by_key(|attempt| attempt.asked_us)?;
+    freed.iter().find_map(|free| {
         let newer =
-            grants.iter().filter(|grant| grant.lock == release.lock && grant.token > release.token);
-        let until_us = newer.map(|grant| grant.told_us).min().unwrap_or(end_us);
-        let took_us = until_us.saturating_sub(first_ask.asked_us);
+            grants.iter().filter(|grant| grant.lock == free.lock && grant.token > free.token);
+        let told_us = newer.map(|grant| grant.told_us).min().unwrap_or(end_us);
+        let ask = first_calm_ask(free, asks, bound_us, weather)?;
+        let took_us = told_us.saturating_sub(ask.at_us);
         (took_us > bound_us).then(|| {
             let sentence = format!(
-                "{} was released at {}, {} asked for it at {}, and for {} nobody was granted it. \
-                 It should have been granted within {}.",
-                release.lock,
-                seconds(release.at_us),
-                first_ask.owner,
-                seconds(first_ask.asked_us),
+                "{} {} at {}, {} asked for it at {}, and for {} nobody was granted it. It should \
+                 have been granted within {}.",
+                free.lock,
+                free.how,
+                seconds(free.at_us),
+                ask.owner,
+                seconds(ask.at_us),
                 seconds(took_us),
                 seconds(bound_us),
             );
-            let clients = vec![first_ask.owner.clone()];
-            let finding = Finding { sentence, since_us: release.at_us, at_us: until_us, clients };
+            let clients = vec![ask.owner.clone()];
+            let finding = Finding { sentence, since_us: free.at_us, at_us: told_us, clients };
             Late { finding, took_us, bound_us }
         })
+    })
+}
+
+/// The first ask for a free lock after which it stays calm for as long as the answer may take.
+fn first_calm_ask<'a>(
+    free: &Freed,
+    asks: &'a [Ask],
+    bound_us: u64,
+    weather: &Weather,
+) -> Option<&'a Ask> {
+    let mut from_us = free.at_us;
+    loop {
+        let after = asks.iter().filter(|ask| ask.lock == free.lock && ask.at_us > from_us);
+        let ask = after.min_by_key(|ask| ask.at_us)?;
+        let calm_us = weather.calm_from(ask.at_us, bound_us);
+        if calm_us == ask.at_us {
+            return Some(ask);
+        }
+        from_us = calm_us;
+    }
+}
+
+/// A renewal that was answered LOST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRenewal {
+    /// Of which lock.
+    pub lock: String,
+    /// Under which token.
+    pub token: u64,
+    /// By whom it was asked for.
+    pub owner: String,
+    /// Which node said so.
+    pub node: String,
+    /// When its holder was told.
+    pub told_us: u64,
+}
+
+/// A holder that renews while it relies on its lease is never told that the lease is lost.
+pub fn renewals_kept(reliances: &[Reliance], losses: &[LostRenewal]) -> Option<Finding> {
+    let mut by_time: Vec<_> = losses.iter().collect();
+    by_time.sort_by_key(|loss| loss.told_us);
+    by_time.into_iter().find_map(|loss| {
+        let same = |it: &&Reliance| {
+            (&it.lock, it.token, &it.owner) == (&loss.lock, loss.token, &loss.owner)
+        };
+        let relied = reliances.iter().find(same).filter(|it| loss.told_us < it.until_us)?;
+        let sentence = format!(
+            "{} renewed {} with token {}, and {} answered LOST at {}. It should have been OK: the \
+             lease ran until {}.",
+            loss.owner,
+            loss.lock,
+            loss.token,
+            loss.node,
+            seconds(loss.told_us),
+            seconds(relied.until_us),
+        );
+        let clients = vec![loss.owner.clone()];
+        Some(Finding { sentence, since_us: relied.from_us, at_us: loss.told_us, clients })
     })
 }

@@ -1,6 +1,8 @@
 //! What judges a run: each file holds one concern, and knows no engine, workload or report.
 
+pub mod fencing;
 pub mod leases;
+pub mod majority;
 pub mod requests;
 
 /// A promise that was broken.

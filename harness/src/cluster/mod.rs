@@ -1,7 +1,11 @@
 //! A cluster: the nodes of one run, as scenarios and schedules see them whatever they run on.
 
+mod limits;
+mod log;
 pub mod ports;
+pub mod proc;
 pub mod process;
+mod scratch;
 pub mod warden;
 
 use std::{fmt, future::Future};
@@ -16,6 +20,13 @@ pub trait Cluster {
     /// Kills every named node that runs, all at once, and returns when they are gone: those that
     /// ran.
     fn kill(&mut self, nodes: &[String]) -> impl Future<Output = Vec<String>>;
+
+    /// Stops every named node that runs where it is, and returns when they stand still: those that
+    /// ran.
+    fn pause(&mut self, nodes: &[String]) -> impl Future<Output = Vec<String>>;
+
+    /// Lets the named nodes go on.
+    fn resume(&mut self, nodes: &[String]);
 
     /// Starts every named node that does not run.
     ///

@@ -7,13 +7,15 @@ use std::{
     io,
     net::TcpListener as StdListener,
     os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+#[cfg(target_os = "linux")]
+use landlock::RulesetCreated;
 #[cfg(target_os = "linux")]
 use nix::sys::prctl;
 use nix::{
@@ -30,7 +32,15 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{Cluster, NodeFailure, ports::PortBlock, warden::Warden};
+#[cfg(target_os = "linux")]
+use super::scratch::fence;
+use super::{
+    Cluster, NodeFailure, limits, log,
+    ports::PortBlock,
+    proc::{self, Process, ThreadId},
+    scratch::Scratch,
+    warden::Warden,
+};
 use crate::fabric::{Fabric, Link};
 
 /// How long a node may take from its start to being ready.
@@ -55,8 +65,8 @@ pub struct Spec {
     pub log_dir: PathBuf,
 }
 
-/// The operating system's number of a thread.
-pub type ThreadId = u32;
+/// How long a signal may take to stop a process.
+const STOPS_WITHIN: Duration = Duration::from_secs(1);
 /// Stands for the harness's own thread: no process has this number.
 const OWN_THREAD: ThreadId = 0;
 
@@ -68,6 +78,8 @@ pub struct ProcessCluster {
     /// Links of clients, made at their first call.
     client_links: Mutex<BTreeMap<(String, String), std::sync::Arc<Link>>>,
     warden: Warden,
+    /// When the nodes are to be looked at for what they use.
+    next_look: Instant,
     _ports: PortBlock,
     _scratch: Scratch,
 }
@@ -76,28 +88,11 @@ struct Member {
     name: String,
     program: PathBuf,
     address: String,
+    data_dir: PathBuf,
     environment: Vec<(&'static str, String)>,
     log: PathBuf,
     starts: u32,
     process: Option<Child>,
-}
-
-/// The data directories of one run: on tmpfs where there is one, since kill -9 keeps the page cache
-/// anyway and the noise of a disk's fsync would only blur what is measured.
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new(warden: &Warden) -> Result<Self> {
-        let shm = Path::new("/dev/shm");
-        let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix("faultline-").tempdir_in(shm);
-        let folder = match folder {
-            Ok(folder) => folder,
-            Err(_) => builder.tempdir().context("cannot make a folder for the nodes' data")?,
-        };
-        warden.watch_folder(folder.path());
-        Ok(Self(folder))
-    }
 }
 
 impl ProcessCluster {
@@ -122,11 +117,12 @@ impl ProcessCluster {
                 tokio::spawn(link.serve(listener));
             }
             let address = ports.address(index);
+            let data_dir = scratch.data_dir(name)?;
             let environment = vec![
                 ("NODE_ID", name.clone()),
                 ("LISTEN", address.clone()),
                 ("PEERS", peers.join(",")),
-                ("DATA_DIR", scratch.0.path().join(name).display().to_string()),
+                ("DATA_DIR", data_dir.display().to_string()),
                 ("SEED", spec.seed.to_string()),
                 ("DISK_DELAY_MS", spec.disk_delay_ms.to_string()),
                 ("RUST_LOG", "info".to_owned()),
@@ -136,6 +132,7 @@ impl ProcessCluster {
                 name: name.clone(),
                 program: spec.program.clone(),
                 address,
+                data_dir,
                 environment,
                 log: spec.log_dir.join(format!("{name}.log")),
                 starts: 0,
@@ -143,8 +140,21 @@ impl ProcessCluster {
             };
             members.insert(name.clone(), member);
         }
-        let client_links = Mutex::default();
-        Ok(Self { names, members, fabric, client_links, warden, _ports: ports, _scratch: scratch })
+        Ok(Self {
+            names,
+            members,
+            fabric,
+            client_links: Mutex::default(),
+            warden,
+            next_look: Instant::now(),
+            _ports: ports,
+            _scratch: scratch,
+        })
+    }
+
+    /// Where `node` listens, outside the fabric.
+    pub fn address(&self, node: &str) -> &str {
+        &self.members[node].address
     }
 
     /// Whether a node failed its first start because somebody else took its port in the meantime.
@@ -161,8 +171,21 @@ impl ProcessCluster {
     /// thread, on which the fabric and the clients live.
     pub fn waited(&self) -> Vec<(ThreadId, Duration)> {
         let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
-        let own = run_queue_wait(Path::new("/proc/thread-self")).map(|wait| (OWN_THREAD, wait));
-        pids.flat_map(run_queue_waits).chain(own).collect()
+        let own = proc::own_run_queue_wait().map(|wait| (OWN_THREAD, wait));
+        pids.flat_map(proc::run_queue_waits).chain(own).collect()
+    }
+
+    /// A node that uses too much of the machine: it is stopped.
+    fn greedy(&mut self) -> Option<NodeFailure> {
+        let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
+        let grows = pids.filter_map(proc::process).any(|it| limits::is_too_large(&it));
+        if !grows && Instant::now() < self.next_look {
+            return None;
+        }
+        self.next_look = Instant::now() + limits::LOOK_EVERY;
+        let all = proc::processes();
+        let warden = &self.warden;
+        self.members.values_mut().find_map(|member| member.greedy(&all, warden))
     }
 }
 
@@ -186,6 +209,28 @@ impl Cluster for ProcessCluster {
             pid.into_iter().for_each(|pid| self.warden.forget_group(pid));
         }
         dying.into_iter().map(|(name, _)| name).collect()
+    }
+
+    async fn pause(&mut self, nodes: &[String]) -> Vec<String> {
+        let mut paused = Vec::new();
+        for name in nodes {
+            let member = self.members.get(name).expect("schedules name nodes of the cluster");
+            if let Some(pid) = member.process.as_ref().and_then(Child::id) {
+                signal_group(pid, Signal::SIGSTOP);
+                paused.push((name.clone(), pid));
+            }
+        }
+        let deadline = Instant::now() + STOPS_WITHIN;
+        let runs = |pid: u32| proc::process(pid).is_some_and(|process| !process.is_stopped);
+        while paused.iter().any(|(_, pid)| runs(*pid)) && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+        paused.into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn resume(&mut self, nodes: &[String]) {
+        let pids = nodes.iter().filter_map(|name| self.members.get(name)?.process.as_ref()?.id());
+        pids.for_each(|pid| signal_group(pid, Signal::SIGCONT));
     }
 
     fn start(&mut self, nodes: &[String]) -> Result<(), NodeFailure> {
@@ -215,7 +260,8 @@ impl Cluster for ProcessCluster {
 
     fn fallen(&mut self) -> Option<NodeFailure> {
         let warden = &self.warden;
-        self.members.values_mut().find_map(|member| member.fallen(warden))
+        let fallen = self.members.values_mut().find_map(|member| member.fallen(warden));
+        fallen.or_else(|| self.greedy())
     }
 
     fn client(&self, client: &str, node: &str) -> Channel {
@@ -252,13 +298,20 @@ impl Member {
             .stderr(log)
             .process_group(0)
             .kill_on_drop(true);
+        #[cfg(target_os = "linux")]
+        let mut fence =
+            Some(fence::around(&self.data_dir, &self.program).map_err(io::Error::other)?);
         let parent = nix::unistd::getpid();
-        // SAFETY: between fork and exec, only calls that are async-signal-safe. The signal follows
-        // the thread that spawns, which lives as long as this cluster.
+        // SAFETY: between fork and exec, only system calls and nothing that allocates. The signal
+        // follows the thread that spawns, which lives as long as this cluster.
         unsafe {
             command.pre_exec(move || {
                 #[cfg(target_os = "linux")]
-                prctl::set_pdeathsig(Signal::SIGKILL)?;
+                {
+                    prctl::set_pdeathsig(Signal::SIGKILL)?;
+                    fence.take().map(RulesetCreated::restrict_self).transpose().ok();
+                }
+                limits::impose()?;
                 // The harness may have died before the line above.
                 match nix::unistd::getppid() == parent {
                     true => Ok(()),
@@ -285,9 +338,19 @@ impl Member {
             }
             sleep(HEALTH_PAUSE).await;
         }
-        let log = self.log_tail();
+        let log = log::tail(&self.log);
         Err(self
             .failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs())))
+    }
+
+    fn greedy(&mut self, all: &[Process], warden: &Warden) -> Option<NodeFailure> {
+        let pid = self.process.as_ref()?.id()?;
+        let what = limits::exceeded(pid, all, &self.data_dir, &self.log)?;
+        kill_group(pid);
+        warden.forget_group(pid);
+        // tokio reaps it.
+        self.process = None;
+        Some(self.failure(what))
     }
 
     fn fallen(&mut self, warden: &Warden) -> Option<NodeFailure> {
@@ -300,9 +363,12 @@ impl Member {
             kill_group(pid);
             warden.forget_group(pid);
         }
-        let what = match self.panic() {
+        let what = match log::panic(&self.log) {
             Some(panic) => panic,
-            None => format!("{} though nobody stopped it{}", describe(status), self.log_tail()),
+            None if log::ran_out_of_memory(&self.log) => limits::refused_memory(),
+            None => {
+                format!("{} though nobody stopped it{}", describe(status), log::tail(&self.log))
+            }
         };
         Some(self.failure(what))
     }
@@ -310,50 +376,25 @@ impl Member {
     fn failure(&self, what: String) -> NodeFailure {
         NodeFailure { node: self.name.clone(), what }
     }
-
-    /// The panic that the log ends with, if it does: `panicked at FILE:LINE:COLUMN: message`.
-    fn panic(&self) -> Option<String> {
-        let log = fs::read_to_string(&self.log).ok()?;
-        let start = log.rfind("panicked at ")?;
-        let mut lines = log[start..].lines();
-        let place = lines.next()?.trim_end_matches(':');
-        Some(format!("{place}: {}", lines.next().unwrap_or_default().trim()))
-    }
-
-    fn log_tail(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        match log.lines().rfind(|line| !line.trim().is_empty()) {
-            Some(line) => format!("; the last line of its log: {}", line.trim()),
-            None => "; its log is empty".to_owned(),
-        }
-    }
 }
 
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(XFSZ)) => "wrote a file of more than 512 MiB and was stopped".to_owned(),
         (None, signal) => format!("was ended by signal {}", signal.unwrap_or_default()),
     }
 }
 
+/// The signal that the limit on the size of a file sends.
+const XFSZ: i32 = Signal::SIGXFSZ as i32;
+
 fn kill_group(pid: u32) {
+    signal_group(pid, Signal::SIGKILL);
+}
+
+fn signal_group(pid: u32, signal: Signal) {
     let group = i32::try_from(pid).expect("process numbers are small");
     // Gone already is as good.
-    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-}
-
-/// The time that each thread of `pid` was ready to run and did not, from its `schedstat`.
-fn run_queue_waits(pid: u32) -> Vec<(ThreadId, Duration)> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let wait = |task: fs::DirEntry| {
-        let thread = task.file_name().to_str()?.parse().ok()?;
-        Some((thread, run_queue_wait(&task.path())?))
-    };
-    tasks.filter_map(wait).collect()
-}
-
-fn run_queue_wait(task: &Path) -> Option<Duration> {
-    let text = fs::read_to_string(task.join("schedstat")).ok()?;
-    let wait_ns = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(Duration::from_nanos(wait_ns))
+    let _ = killpg(Pid::from_raw(group), signal);
 }

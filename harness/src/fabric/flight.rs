@@ -3,8 +3,10 @@
 use std::{
     future::{Future, pending, ready},
     pin::Pin,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use anyhow::Result;
@@ -18,8 +20,9 @@ use tonic::{Status, body::Body};
 
 use super::{
     Link, Plan,
-    fault::{Phase, Sighting},
+    fault::{Mode, Phase, Sighting},
     record::{Lost, Message, method_of},
+    trigger::Seen,
 };
 
 /// Carries one message over `link` and gives its reply; for a lost one, never returns, as a network
@@ -43,6 +46,8 @@ struct Flight {
     link: Arc<Link>,
     head: Parts,
     body: Bytes,
+    /// How many duplicates of it there are.
+    copies: AtomicU8,
     message: Mutex<Option<Message>>,
 }
 
@@ -68,18 +73,25 @@ impl Flight {
             gave_up_us: None,
             code: None,
             lost: None,
+            held: false,
             request: body.clone().into(),
             reply: None,
         };
-        Arc::new(Self { link, head, body, message: Mutex::new(Some(message)) })
+        let copies = AtomicU8::new(0);
+        Arc::new(Self { link, head, body, copies, message: Mutex::new(Some(message)) })
     }
 
     async fn travel(self: Arc<Self>, answer: oneshot::Sender<Response<Body>>) {
-        let plan = self.plan(Phase::Request, &[]).await;
-        self.send_copy(&plan);
-        sleep_unless_zero(plan.delay).await;
+        let mut plan = self.plan(Phase::Request, &[]).await;
+        self.send_copies(&mut plan);
+        self.wait(&mut plan).await;
         if plan.drop {
             return self.end(Lost::RequestDropped);
+        }
+        if plan.refuse {
+            self.end(Lost::Refused);
+            let refused = Status::unavailable(format!("{} refused the connection", self.link.to));
+            return drop(answer.send(refused.into_http()));
         }
         match self.deliver().await {
             Ok(Some(reply)) => drop(answer.send(reply.into_response())),
@@ -91,7 +103,7 @@ impl Flight {
     /// Hands the message to the receiver and brings back its reply; `None` when one of the two was
     /// lost on the way.
     async fn deliver(&self) -> Result<Option<Reply>, Status> {
-        if self.link.is_cut() {
+        if !self.passes(Phase::Request).await {
             self.end(Lost::Cut);
             return Ok(None);
         }
@@ -109,14 +121,14 @@ impl Flight {
             message.code = reply.code();
             message.reply = Some(reply.body.clone().into());
         });
-        let plan = self.plan(Phase::Reply, &reply.body).await;
-        self.send_copy(&plan);
-        sleep_unless_zero(plan.delay).await;
+        let mut plan = self.plan(Phase::Reply, &reply.body).await;
+        self.send_copies(&mut plan);
+        self.wait(&mut plan).await;
         if plan.drop {
             self.end(Lost::ReplyDropped);
             return Ok(None);
         }
-        if self.link.is_cut() {
+        if !self.passes(Phase::Reply).await {
             self.end(Lost::Cut);
             return Ok(None);
         }
@@ -133,26 +145,55 @@ impl Flight {
         if !fabric.is_armed() || self.with(|message| message.copy > 0) {
             return Plan::default();
         }
-        fabric.on_message(&self.sighting(phase), self.head.uri.path(), reply).await
+        let (sighting, path) = (self.sighting(phase), self.head.uri.path());
+        let seen = Seen { sighting: &sighting, path, request: &self.body, reply };
+        fabric.on_message(&seen).await
     }
 
-    /// Sends a duplicate after this message if `plan` wants one; its reply reaches nobody.
-    fn send_copy(&self, plan: &Plan) {
-        let Some(after) = plan.duplicate else { return };
-        let original = self.with(|message| message.clone());
-        let message = Message { copy: 1, ..original.as_sent() };
-        let copy = Self {
-            link: self.link.clone(),
-            head: self.head.clone(),
-            body: self.body.clone(),
-            message: Mutex::new(Some(message)),
-        };
-        // Boxed, since a copy is delivered as its original is.
-        let send: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
-            sleep(after).await;
-            let _ = copy.deliver().await;
-        });
-        tokio::spawn(send);
+    async fn wait(&self, plan: &mut Plan) {
+        if let Some(hold) = plan.hold.take() {
+            self.link.fabric.wait(hold).await;
+        }
+        if !plan.delay.is_zero() {
+            sleep(plan.delay).await;
+        }
+    }
+
+    /// Whether the request, or the reply, gets through the cuts there are; it may have to wait for
+    /// a heal first.
+    async fn passes(&self, phase: Phase) -> bool {
+        loop {
+            match self.link.blocked(phase) {
+                None => return true,
+                Some(Mode::Silent | Mode::Reset) => return false,
+                Some(Mode::Hold) => {
+                    self.with(|message| message.held = true);
+                    let look = || (self.link.blocked(phase) != Some(Mode::Hold)).then_some(());
+                    self.link.fabric.wait_for_cuts(look).await;
+                }
+            }
+        }
+    }
+
+    /// Sends the duplicates that `plan` wants after this message; their replies reach nobody.
+    fn send_copies(&self, plan: &mut Plan) {
+        for hold in plan.duplicates.drain(..) {
+            let copy = self.copies.fetch_add(1, Ordering::Relaxed) + 1;
+            let message = Message { copy, ..self.with(|message| message.clone()).as_sent() };
+            let copy = Self {
+                link: self.link.clone(),
+                head: self.head.clone(),
+                body: self.body.clone(),
+                copies: AtomicU8::new(0),
+                message: Mutex::new(Some(message)),
+            };
+            // Boxed, since a copy is delivered as its original is.
+            let send: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+                copy.link.fabric.wait(hold).await;
+                let _ = copy.deliver().await;
+            });
+            tokio::spawn(send);
+        }
     }
 
     async fn forward(&self) -> Result<Reply> {
@@ -247,11 +288,5 @@ impl Reply {
             }
         };
         Response::from_parts(self.head, body)
-    }
-}
-
-async fn sleep_unless_zero(duration: Duration) {
-    if !duration.is_zero() {
-        sleep(duration).await;
     }
 }

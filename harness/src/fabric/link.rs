@@ -16,7 +16,11 @@ use tokio::{
 };
 use tonic::body::Body;
 
-use super::{Fabric, flight};
+use super::{
+    Fabric,
+    fault::{Mode, Phase},
+    flight,
+};
 
 // hyper's own limits (200 streams, 20 resets) would queue a stampede and answer a wave of
 // timeouts with GOAWAY: faults that no schedule asked for.
@@ -53,9 +57,19 @@ impl Link {
         Self { fabric, from, to, address, between_nodes, connection }
     }
 
-    /// Whether no message passes at the moment.
-    pub(super) fn is_cut(&self) -> bool {
-        self.between_nodes && self.fabric.is_cut(&self.from, &self.to)
+    /// How requests on their way to the receiver, or replies on their way back, are blocked at the
+    /// moment, if they are.
+    pub(super) fn blocked(&self, phase: Phase) -> Option<Mode> {
+        let (from, to) = match phase {
+            Phase::Request => (&self.from, &self.to),
+            Phase::Reply => (&self.to, &self.from),
+        };
+        if self.between_nodes { self.fabric.blocked(from, to) } else { None }
+    }
+
+    /// Whether connections are closed and refused at the moment.
+    fn is_reset(&self) -> bool {
+        [Phase::Request, Phase::Reply].map(|it| self.blocked(it)).contains(&Some(Mode::Reset))
     }
 
     /// The link as a channel inside this process, for a client of the harness.
@@ -78,26 +92,36 @@ impl Link {
                 sleep(Duration::from_millis(10)).await;
                 continue;
             };
+            if self.is_reset() {
+                // Closed with a reset, as by a firewall.
+                let _ = stream.set_zero_linger();
+                continue;
+            }
             let _ = stream.set_nodelay(true);
             tokio::spawn(self.clone().serve_connection(stream));
         }
     }
 
     async fn serve_connection(self: Arc<Self>, stream: TcpStream) {
+        let link = self.clone();
         let handler = service_fn(move |request: Request<Incoming>| {
-            let link = self.clone();
+            let link = link.clone();
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
                 Ok::<_, hyper::Error>(flight::carry(link, head, body).await)
             }
         });
-        // How a connection ends is the sender's business: it was killed, or it hung up.
-        let _ = ServerBuilder::new(TokioExecutor::new())
+        let served = ServerBuilder::new(TokioExecutor::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .serve_connection(TokioIo::new(stream), handler)
-            .await;
+            .serve_connection(TokioIo::new(stream), handler);
+        let reset = self.fabric.wait_for_cuts(|| self.is_reset().then_some(()));
+        // How a connection ends is the sender's business: it was killed, or it hung up.
+        tokio::select! {
+            _ = served => {}
+            () = reset => {}
+        }
     }
 
     /// The connection to the receiver, made anew when the last one is gone. It sends no keepalive:

@@ -6,10 +6,13 @@ mod flight;
 mod link;
 pub mod record;
 pub mod schedule;
+mod trigger;
+pub mod weather;
 
 pub use link::Link;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,14 +21,15 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout},
 };
 
 use self::{
     decode::Decoder,
-    fault::{Aim, Entry, Fault, Phase, Sighting, Struck, Trigger},
+    fault::{Entry, Fault, Mode, Sighting, Struck},
     record::{Message, Recorder},
+    trigger::{Seen, Triggers},
 };
 
 /// Microseconds since the start of a run: the one clock of history, record and faults; cheap to
@@ -63,23 +67,23 @@ struct Inner {
     next_id: AtomicU64,
     /// Whether any fault waits for a message: most messages need to know no more.
     armed: AtomicBool,
+    /// Changes with every cut and every heal.
+    cuts_changed: watch::Sender<()>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Each cut: the nodes on one side of it.
-    cuts: Vec<Vec<String>>,
-    waiting: Vec<Waiting>,
+    /// The cuts in force, each by the key that heals it.
+    cuts: BTreeMap<usize, Cut>,
+    triggers: Triggers,
     struck: Vec<Struck>,
 }
 
-/// A fault that waits for its message.
-struct Waiting {
-    entry: usize,
-    aim: Aim,
-    nth: u32,
-    fault: Fault,
+/// Directed pairs, from and to, between which no message passes.
+struct Cut {
+    pairs: BTreeSet<(String, String)>,
+    mode: Mode,
 }
 
 /// A message has set off a fault on nodes or links; it is held until `confirmed`.
@@ -98,7 +102,21 @@ pub struct Strike {
 pub(crate) struct Plan {
     pub delay: Duration,
     pub drop: bool,
-    pub duplicate: Option<Duration>,
+    pub refuse: bool,
+    pub hold: Option<Hold>,
+    pub duplicates: Vec<Hold>,
+}
+
+/// A message, or its copy, that waits.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// Ends when it may go on.
+    gone: Option<oneshot::Receiver<()>>,
+    at_most: Duration,
+    /// And then waits for so much longer.
+    after: Duration,
+    /// The fault's place in the state's list.
+    struck: usize,
 }
 
 impl Fabric {
@@ -117,6 +135,7 @@ impl Fabric {
             strikes,
             next_id: AtomicU64::new(1),
             armed: AtomicBool::new(false),
+            cuts_changed: watch::Sender::default(),
             state: Mutex::default(),
         };
         (Self(Arc::new(inner)), queue)
@@ -129,33 +148,27 @@ impl Fabric {
 
     /// From now on, messages set off those faults of `schedule` that wait for one.
     pub fn arm(&self, schedule: &[Entry]) {
-        let wait = |(entry, Entry { when, fault, .. }): (usize, &Entry)| match when {
-            Trigger::AtMs(_) => None,
-            Trigger::Message { aim, nth } => {
-                Some(Waiting { entry, aim: aim.clone(), nth: *nth, fault: fault.clone() })
-            }
-        };
-        let mut state = self.state();
-        state.waiting = schedule.iter().enumerate().filter_map(wait).collect();
-        self.0.armed.store(!state.waiting.is_empty(), Ordering::Relaxed);
+        let triggers = Triggers::new(schedule);
+        self.0.armed.store(!triggers.is_empty(), Ordering::Relaxed);
+        self.state().triggers = triggers;
     }
 
-    /// From now on, no message sets off anything.
+    /// From now on, no message sets off anything, and what is held goes on.
     pub fn disarm(&self) {
         self.arm(&[]);
     }
 
-    /// Cuts `nodes` off from the other nodes, both ways. Clients still reach either side.
-    pub fn cut(&self, nodes: &[String]) {
-        self.state().cuts.push(nodes.to_vec());
+    /// Blocks these directed pairs (from, to) until the cut of this `key` is healed. Clients still
+    /// reach every node.
+    pub fn cut(&self, key: usize, pairs: Vec<(String, String)>, mode: Mode) {
+        self.state().cuts.insert(key, Cut { pairs: pairs.into_iter().collect(), mode });
+        self.0.cuts_changed.send_replace(());
     }
 
-    /// Undoes the cut of the same `nodes`.
-    pub fn heal(&self, nodes: &[String]) {
-        let mut state = self.state();
-        if let Some(index) = state.cuts.iter().position(|cut| cut == nodes) {
-            state.cuts.remove(index);
-        }
+    /// Undoes the cut of this `key`.
+    pub fn heal(&self, key: usize) {
+        self.state().cuts.remove(&key);
+        self.0.cuts_changed.send_replace(());
     }
 
     /// Hands out the faults on messages that have struck so far.
@@ -163,9 +176,27 @@ impl Fabric {
         std::mem::take(&mut self.state().struck)
     }
 
-    pub(crate) fn is_cut(&self, from: &str, to: &str) -> bool {
-        let holds = |side: &[String], name: &str| side.iter().any(|node| node == name);
-        self.state().cuts.iter().any(|side| holds(side, from) != holds(side, to))
+    /// How the way between two nodes is blocked at the moment, if it is.
+    pub(crate) fn blocked(&self, from: &str, to: &str) -> Option<Mode> {
+        let state = self.state();
+        if state.cuts.is_empty() {
+            return None;
+        }
+        let pair = (from.to_owned(), to.to_owned());
+        let modes = state.cuts.values().filter(|cut| cut.pairs.contains(&pair));
+        // Of several cuts, one that loses messages leaves nothing to hold.
+        modes.map(|cut| cut.mode).min_by_key(|mode| *mode == Mode::Hold)
+    }
+
+    /// Waits until a cut is made or healed after `look` has returned `None`; then looks again.
+    pub(crate) async fn wait_for_cuts<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        let mut changes = self.0.cuts_changed.subscribe();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            changes.changed().await.expect("the fabric holds the sender");
+        }
     }
 
     /// Whether any fault waits for a message.
@@ -182,65 +213,67 @@ impl Fabric {
     }
 
     /// Sets off whatever waits for this message, sees it confirmed, and says what is to happen to
-    /// the message itself. `reply` is its gRPC frame in [`Phase::Reply`].
-    pub(crate) async fn on_message(&self, message: &Sighting, path: &str, reply: &[u8]) -> Plan {
+    /// the message itself.
+    pub(crate) async fn on_message(&self, seen: &Seen<'_>) -> Plan {
         let mut plan = Plan::default();
-        for Waiting { entry, fault, .. } in self.set_off(message, path, reply) {
-            match fault {
-                Fault::DropRequest | Fault::DropReply => plan.drop = true,
-                Fault::Delay { ms } => plan.delay += Duration::from_millis(ms),
-                Fault::Duplicate { after_ms } => {
-                    plan.duplicate = Some(Duration::from_millis(after_ms));
+        let set_off = self.state().triggers.see(seen, &self.0.decoder);
+        for (entry, fault) in set_off {
+            match &fault {
+                Fault::Kill { .. } | Fault::Pause { .. } | Fault::Cut { .. } => {
+                    self.strike(entry, seen.sighting).await;
                 }
-                Fault::Kill { .. } | Fault::Cut { .. } => {
-                    self.strike(entry, message).await;
-                    continue;
-                }
+                _ => self.strike_message(&mut plan, entry, fault, seen),
             }
-            let at_us = self.0.clock.now_us();
-            let message = Some(message.clone());
-            let struck = Struck { entry, fault, at_us, until_us: at_us, message };
-            self.state().struck.push(struck);
         }
         plan
     }
 
-    /// Counts the message wherever it fits, and takes out what it sets off.
-    fn set_off(&self, message: &Sighting, path: &str, reply: &[u8]) -> Vec<Waiting> {
+    fn strike_message(&self, plan: &mut Plan, entry: usize, fault: Fault, seen: &Seen<'_>) {
         let mut state = self.state();
-        let mut set_off = Vec::new();
-        state.waiting.retain_mut(|waiting| {
-            if !self.fits(&waiting.aim, message, path, reply) {
-                return true;
+        let struck = state.struck.len();
+        match &fault {
+            Fault::DropRequest | Fault::DropReply => plan.drop = true,
+            Fault::Refuse => plan.refuse = true,
+            Fault::Delay { ms } => plan.delay += Duration::from_millis(*ms),
+            Fault::Duplicate { after_ms, until } => {
+                let hold = |aim| state.triggers.hold(Some(aim), seen, &self.0.decoder);
+                let gone = until.as_ref().map(hold);
+                let after = Duration::from_millis(*after_ms);
+                plan.duplicates.push(Hold { gone, at_most: Duration::MAX, after, struck });
             }
-            waiting.nth -= 1;
-            if waiting.nth > 0 {
-                return true;
+            Fault::Hold { at_most_ms, until } => {
+                let gone = state.triggers.hold(until.as_ref(), seen, &self.0.decoder);
+                let at_most = Duration::from_millis(*at_most_ms);
+                plan.hold = Some(Hold { gone: Some(gone), at_most, after: Duration::ZERO, struck });
             }
-            let Waiting { entry, aim, nth, fault } = waiting;
-            let (aim, fault) = (aim.clone(), fault.clone());
-            set_off.push(Waiting { entry: *entry, aim, nth: *nth, fault });
-            false
-        });
-        set_off
+            Fault::Kill { .. } | Fault::Pause { .. } | Fault::Cut { .. } => {
+                unreachable!("the driver strikes at nodes and links")
+            }
+        }
+        let at_us = self.0.clock.now_us();
+        let until_us = at_us + u64::try_from(plan.delay.as_micros()).expect("delays are short");
+        let message = Some(seen.sighting.clone());
+        state.struck.push(Struck { entry, fault, at_us, until_us, message });
     }
 
-    fn fits(&self, aim: &Aim, message: &Sighting, path: &str, reply: &[u8]) -> bool {
-        let names = |wanted: &Option<String>, name: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted == name)
-        };
-        aim.method == message.method
-            && aim.phase == message.phase
-            && names(&aim.from, &message.from)
-            && names(&aim.to, &message.to)
-            && aim.reply.as_ref().is_none_or(|field| {
-                message.phase == Phase::Reply
-                    && self
-                        .0
-                        .decoder
-                        .reply(path, reply)
-                        .is_some_and(|decoded| decoded.has_field_by_name(field))
-            })
+    /// Waits as long as `hold` says, and notes when it was over.
+    pub(crate) async fn wait(&self, hold: Hold) {
+        if let Some(gone) = hold.gone {
+            // Gone, or past its time: it goes on either way.
+            let _ = timeout(hold.at_most, gone).await;
+        }
+        if !hold.after.is_zero() {
+            tokio::time::sleep(hold.after).await;
+        }
+        let now_us = self.0.clock.now_us();
+        let mut state = self.state();
+        let State { struck, triggers, .. } = &mut *state;
+        if let Some(struck) = struck.get_mut(hold.struck) {
+            struck.until_us = now_us;
+            if let Fault::Hold { .. } = struck.fault {
+                triggers.went_on(struck.entry);
+            }
+        }
     }
 
     async fn strike(&self, entry: usize, message: &Sighting) {

@@ -15,7 +15,11 @@ use std::{
 use anyhow::{Context, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::decode::Decoder;
 
 /// How many records travel to the writer together.
 const BATCH: usize = 128;
@@ -30,7 +34,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct Message {
     /// Which message; a duplicate has the number of its original.
     pub id: u64,
-    /// 0 for the original, 1 for its duplicate.
+    /// 0 for the original, from 1 for its duplicates.
     pub copy: u8,
     /// The client or node that sent it.
     pub from: String,
@@ -52,9 +56,12 @@ pub struct Message {
     pub code: Option<i32>,
     /// What stopped it, if anything did.
     pub lost: Option<Lost>,
-    /// The request's gRPC frame.
+    /// Whether it had to wait for a cut to heal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// The request.
     pub request: Body,
-    /// The reply's gRPC frame.
+    /// The reply.
     pub reply: Option<Body>,
 }
 
@@ -68,6 +75,8 @@ pub enum Lost {
     ReplyDropped,
     /// The link was cut.
     Cut,
+    /// A fault refused it.
+    Refused,
     /// The receiver could not be reached, or fell before it had answered.
     Unreachable,
 }
@@ -76,8 +85,16 @@ impl Message {
     /// The message as it was when it was sent.
     pub fn as_sent(self) -> Self {
         let (delivered_us, replied_us, answered_us, gave_up_us) = (None, None, None, None);
-        let (code, lost, reply) = (None, None, None);
-        Self { delivered_us, replied_us, answered_us, gave_up_us, code, lost, reply, ..self }
+        let (code, lost, reply, held) = (None, None, None, false);
+        Self { delivered_us, replied_us, answered_us, gave_up_us, code, lost, held, reply, ..self }
+    }
+
+    /// Decodes request and reply as far as `decoder` knows them, to be written as JSON.
+    pub fn decode(&mut self, decoder: &Decoder) {
+        self.request.decoded = decoder.request(&self.path, &self.request.bytes).and_then(to_json);
+        if let Some(reply) = &mut self.reply {
+            reply.decoded = decoder.reply(&self.path, &reply.bytes).and_then(to_json);
+        }
     }
 
     /// The method's name without its service.
@@ -91,37 +108,52 @@ pub fn method_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// A body as recorded.
+/// Fields by the names that the `.proto` gives them, numbers as numbers, and zeros written out.
+fn to_json(message: DynamicMessage) -> Option<Value> {
+    let options = SerializeOptions::new()
+        .stringify_64_bit_integers(false)
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    message.serialize_with_options(serde_json::value::Serializer, &options).ok()
+}
+
+/// A body as recorded: bytes while the run lasts, afterwards also what they say.
 #[derive(Clone, Debug, Default)]
-pub struct Body(Bytes);
+pub struct Body {
+    bytes: Bytes,
+    decoded: Option<Value>,
+}
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self { bytes, decoded: None }
     }
 }
 
 impl Body {
-    /// The bytes of the body, unless it was too long to keep.
+    /// The gRPC frame, unless it was too long to keep or is kept decoded.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum WrittenBody {
-    Whole(String),
+    Frame(String),
     Cut { bytes: usize, blake3: String },
+    Decoded(Value),
 }
 
 impl Serialize for Body {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = if self.0.len() <= MAX_BODY {
-            WrittenBody::Whole(BASE64_STANDARD.encode(&self.0))
+        let written = if let Some(decoded) = &self.decoded {
+            return decoded.serialize(serializer);
+        } else if self.bytes.len() <= MAX_BODY {
+            WrittenBody::Frame(BASE64_STANDARD.encode(&self.bytes))
         } else {
-            let blake3 = blake3::hash(&self.0).to_string();
-            WrittenBody::Cut { bytes: self.0.len(), blake3 }
+            let blake3 = blake3::hash(&self.bytes).to_string();
+            WrittenBody::Cut { bytes: self.bytes.len(), blake3 }
         };
         written.serialize(serializer)
     }
@@ -130,11 +162,12 @@ impl Serialize for Body {
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match WrittenBody::deserialize(deserializer)? {
-            WrittenBody::Whole(text) => {
+            WrittenBody::Frame(text) => {
                 let bytes = BASE64_STANDARD.decode(text).map_err(serde::de::Error::custom)?;
-                Ok(Self(bytes.into()))
+                Ok(Bytes::from(bytes).into())
             }
             WrittenBody::Cut { .. } => Ok(Self::default()),
+            WrittenBody::Decoded(value) => Ok(Self { decoded: Some(value), ..Self::default() }),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Drawing a schedule: from what a scenario wants broken and a seed, to faults one by one.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde::Deserialize;
 
 use super::{
     decode::Decoder,
-    fault::{Aim, Entry, Fault, Kind, Phase, RECEIVER, Trigger},
+    fault::{Aim, Entry, Fault, Kind, Mode, Phase, RECEIVER, SENDER, Shape, Trigger},
 };
 
 /// A fault that a scenario wants, as `lab.toml` writes it.
@@ -15,9 +17,14 @@ use super::{
 pub struct FaultSpec {
     /// What goes wrong.
     pub kind: Kind,
+    /// A name for the `after` of later faults.
+    pub id: Option<String>,
     /// Which messages set it off; without an aim it strikes at a random time.
     pub aim: Option<Aim>,
-    /// Which nodes: `"all"`, `"receiver"`, or how many. One by default.
+    /// Its messages count only after the fault of this id has struck (while it holds its message, if
+    /// that is what it does): it strikes at most once for each time that the other does.
+    pub after: Option<String>,
+    /// Which nodes: `"all"`, `"sender"`, `"receiver"`, or how many. One by default.
     #[serde(default)]
     pub nodes: Nodes,
     /// How many times.
@@ -26,12 +33,20 @@ pub struct FaultSpec {
     /// Between one strike and the next, at most so many messages fit the aim. 1: every one strikes.
     #[serde(default = "default_spread")]
     pub spread: u32,
-    /// How long it lasts, from and to, in milliseconds (on nodes).
+    /// How long it lasts, from and to, in milliseconds (on nodes; a held message).
     #[serde(default = "default_for_ms")]
     pub for_ms: [u64; 2],
     /// How much later the message or its copy arrives, from and to, in milliseconds.
     #[serde(default = "default_delay_ms")]
     pub delay_ms: [u64; 2],
+    /// Which ways a cut blocks.
+    #[serde(default)]
+    pub shape: Shape,
+    /// What becomes of messages on a cut link.
+    #[serde(default)]
+    pub mode: Mode,
+    /// A held message, or a copy, goes on after a message like this one.
+    pub until: Option<Aim>,
 }
 
 /// Which nodes a fault strikes.
@@ -40,7 +55,7 @@ pub struct FaultSpec {
 pub enum Nodes {
     /// So many, drawn from the seed.
     Count(usize),
-    /// `"all"` or `"receiver"`.
+    /// `"all"`, `"sender"` or `"receiver"`.
     Named(NamedNodes),
 }
 
@@ -50,6 +65,8 @@ pub enum Nodes {
 pub enum NamedNodes {
     /// Every node.
     All,
+    /// The node that sent the triggering message.
+    Sender,
     /// The node that the triggering message was sent to.
     Receiver,
 }
@@ -73,12 +90,26 @@ fn default_delay_ms() -> [u64; 2] {
     [5, 50]
 }
 
+/// Whether all this can happen to a lab with these messages on `nodes` nodes.
+///
+/// # Errors
+/// Says what cannot.
+pub fn check(specs: &[FaultSpec], nodes: usize, decoder: &Decoder) -> Result<()> {
+    for (index, spec) in specs.iter().enumerate() {
+        spec.check(nodes, decoder)?;
+        let Some(after) = &spec.after else { continue };
+        let earlier = specs[..index].iter().find(|it| it.id.as_ref() == Some(after));
+        ensure!(
+            earlier.is_some_and(|it| it.aim.is_some()),
+            "{}: after = \"{after}\" must be the id of an earlier fault that has an aim",
+            spec.kind
+        );
+    }
+    Ok(())
+}
+
 impl FaultSpec {
-    /// Whether this can happen to a lab with these messages on `nodes` nodes.
-    ///
-    /// # Errors
-    /// Says what cannot.
-    pub fn check(&self, nodes: usize, decoder: &Decoder) -> Result<()> {
+    fn check(&self, nodes: usize, decoder: &Decoder) -> Result<()> {
         let kind = self.kind;
         ensure!(self.times > 0 && self.spread > 0, "{kind}: times and spread start at 1");
         ensure!(
@@ -90,58 +121,93 @@ impl FaultSpec {
                 (1..=nodes).contains(count),
                 "{kind}: nodes = {count} is impossible with {nodes} nodes"
             ),
-            Nodes::Named(NamedNodes::Receiver) => ensure!(
+            Nodes::Named(NamedNodes::Sender | NamedNodes::Receiver) => ensure!(
                 self.aim.is_some(),
-                "{kind}: nodes = \"receiver\" needs an aim, whose receiver is meant"
+                "{kind}: nodes = \"sender\" or \"receiver\" needs an aim, whose message is meant"
             ),
             Nodes::Named(NamedNodes::All) => {}
         }
+        ensure!(
+            self.until.is_none() || matches!(kind, Kind::Hold | Kind::Duplicate),
+            "{kind} cannot wait for another message: until is for hold and duplicate"
+        );
+        self.until.iter().try_for_each(|aim| check_aim(kind, aim, aim.phase, decoder))?;
         let Some(aim) = &self.aim else {
             ensure!(!kind.is_on_message(), "{kind} happens to a message and needs an aim");
+            ensure!(self.after.is_none(), "{kind}: after needs an aim");
             return Ok(());
         };
-        let known = decoder.knows(&aim.method, aim.reply.as_deref());
-        ensure!(known, "{kind} is aimed at {aim}, which this lab does not have");
         ensure!(
-            aim.reply.is_none() || self.phase() == Some(Phase::Reply),
-            "{kind}: an aim at what a reply says needs phase = \"reply\""
+            self.after.is_some() || !aim.follows(),
+            "{kind}: an aim at a sender, a receiver or the same field needs after"
         );
-        Ok(())
+        check_aim(kind, aim, self.phase().unwrap_or_default(), decoder)
     }
 
     /// When in a message's life the fault strikes; `None` without an aim.
     fn phase(&self) -> Option<Phase> {
         match self.kind {
-            Kind::DropRequest => Some(Phase::Request),
+            Kind::DropRequest | Kind::Refuse => Some(Phase::Request),
             Kind::DropReply => Some(Phase::Reply),
             _ => self.aim.as_ref().map(|aim| aim.phase),
         }
     }
 }
 
+fn check_aim(kind: Kind, aim: &Aim, phase: Phase, decoder: &Decoder) -> Result<()> {
+    let method = &aim.method;
+    ensure!(decoder.knows(method), "{kind} is aimed at {method}, which this lab does not have");
+    for field in [&aim.same, &aim.request].into_iter().flatten() {
+        ensure!(
+            decoder.asks_with(method, field),
+            "{kind} is aimed at {method}, whose requests have no field \"{field}\""
+        );
+    }
+    if let Some(field) = &aim.reply {
+        ensure!(
+            decoder.answers_with(method, field),
+            "{kind} is aimed at {method}, whose replies have no field \"{field}\""
+        );
+    }
+    ensure!(
+        aim.reply.is_none() || phase == Phase::Reply,
+        "{kind}: an aim at what a reply says needs phase = \"reply\""
+    );
+    Ok(())
+}
+
 /// Draws the faults that `specs` want among `nodes`, the timed ones inside `window_ms` (from and
 /// to, since the start of the run). The same seed draws the same schedule.
 pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u64) -> Vec<Entry> {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for spec in specs {
         let mut nth = 0;
-        for _ in 0..spec.times {
+        let anchors = spec.after.as_ref().map(|id| places[id.as_str()].clone());
+        let times = anchors.as_ref().map_or(spec.times as usize, Vec::len);
+        for time in 0..times {
             let for_ms = match spec.kind.is_on_message() {
                 true => 0,
                 false => random.random_range(spec.for_ms[0]..=spec.for_ms[1]),
             };
             let when = match &spec.aim {
                 Some(aim) => {
-                    nth += random.random_range(1..=spec.spread);
+                    let after = anchors.as_ref().map(|places| places[time]);
+                    let drawn = random.random_range(1..=spec.spread);
+                    // After another fault, messages are counted anew.
+                    nth = if after.is_some() { drawn } else { nth + drawn };
                     let phase = spec.phase().unwrap_or_default();
-                    Trigger::Message { aim: Aim { phase, ..aim.clone() }, nth }
+                    Trigger::Message { aim: Aim { phase, ..aim.clone() }, nth, after }
                 }
                 None => {
                     let latest_ms = window_ms[1].saturating_sub(for_ms).max(window_ms[0]);
                     Trigger::AtMs(random.random_range(window_ms[0]..=latest_ms))
                 }
             };
+            if let Some(id) = &spec.id {
+                places.entry(id).or_default().push(entries.len());
+            }
             entries.push(Entry { when, fault: draw_fault(spec, nodes, &mut random), for_ms });
         }
     }
@@ -156,20 +222,25 @@ fn draw_fault(spec: &FaultSpec, nodes: &[String], random: &mut StdRng) -> Fault 
             drawn
         }
         Nodes::Named(NamedNodes::All) => nodes.to_vec(),
+        Nodes::Named(NamedNodes::Sender) => vec![SENDER.to_owned()],
         Nodes::Named(NamedNodes::Receiver) => vec![RECEIVER.to_owned()],
     };
+    let until = spec.until.clone();
     match spec.kind {
         Kind::Kill => Fault::Kill { nodes: draw_nodes() },
-        Kind::Cut => Fault::Cut { nodes: draw_nodes() },
+        Kind::Pause => Fault::Pause { nodes: draw_nodes() },
+        Kind::Cut => Fault::Cut { nodes: draw_nodes(), shape: spec.shape, mode: spec.mode },
         Kind::DropRequest => Fault::DropRequest,
         Kind::DropReply => Fault::DropReply,
-        Kind::Duplicate => Fault::Duplicate { after_ms: draw_delay(spec, random) },
-        Kind::Delay => Fault::Delay { ms: draw_delay(spec, random) },
+        Kind::Refuse => Fault::Refuse,
+        Kind::Duplicate => Fault::Duplicate { after_ms: draw_ms(spec.delay_ms, random), until },
+        Kind::Delay => Fault::Delay { ms: draw_ms(spec.delay_ms, random) },
+        Kind::Hold => Fault::Hold { at_most_ms: draw_ms(spec.for_ms, random), until },
     }
 }
 
-fn draw_delay(spec: &FaultSpec, random: &mut StdRng) -> u64 {
-    random.random_range(spec.delay_ms[0]..=spec.delay_ms[1])
+fn draw_ms([least, most]: [u64; 2], random: &mut StdRng) -> u64 {
+    random.random_range(least..=most)
 }
 
 #[cfg(test)]
@@ -210,7 +281,7 @@ mod tests {
                         assert!(at_ms >= 500 && at_ms + entry.for_ms <= 2000);
                         assert_eq!(entry.fault.nodes().len(), 2);
                     }
-                    Trigger::Message { aim, nth } => {
+                    Trigger::Message { aim, nth, .. } => {
                         assert_eq!(aim.phase, Phase::Reply);
                         assert!(nth > last_nth);
                         last_nth = nth;

@@ -113,21 +113,23 @@ impl<'a, C: Cluster, W: FnMut(&mut C)> Driver<'a, C, W> {
     }
 
     async fn strike(&mut self, entry: usize, cause: &Entry, message: Option<Sighting>) {
-        let receiver = message.as_ref().map(|message| message.to.as_str());
-        let fault = match cause.fault.resolved(receiver) {
-            Fault::Kill { nodes } => {
-                let nodes = self.cluster.kill(&nodes).await;
-                if nodes.is_empty() {
-                    return;
-                }
-                Fault::Kill { nodes }
-            }
-            Fault::Cut { nodes } => {
-                self.fabric.cut(&nodes);
-                Fault::Cut { nodes }
+        let mut nodes = cause.fault.resolved_nodes(message.as_ref());
+        // A role may be played by a client.
+        nodes.retain(|node| self.cluster.nodes().contains(node));
+        let nodes = match cause.fault.on_nodes(nodes.clone()) {
+            Fault::Kill { nodes } => self.cluster.kill(&nodes).await,
+            Fault::Pause { nodes } => self.cluster.pause(&nodes).await,
+            Fault::Cut { nodes, shape, mode } => {
+                let pairs = shape.blocked_pairs(&nodes, self.cluster.nodes());
+                self.fabric.cut(self.struck.len(), pairs, mode);
+                nodes
             }
             _ => unreachable!("the fabric itself strikes at messages"),
         };
+        if nodes.is_empty() {
+            return;
+        }
+        let fault = cause.fault.on_nodes(nodes);
         let at_us = self.fabric.clock().now_us();
         self.open.push((self.struck.len(), at_us + cause.for_ms * 1000));
         self.struck.push(Struck { entry, fault, at_us, until_us: at_us, message });
@@ -144,7 +146,8 @@ impl<'a, C: Cluster, W: FnMut(&mut C)> Driver<'a, C, W> {
     fn undo(&mut self, index: usize) -> Result<(), NodeFailure> {
         match &self.struck[index].fault {
             Fault::Kill { nodes } => self.cluster.start(nodes)?,
-            Fault::Cut { nodes } => self.fabric.heal(nodes),
+            Fault::Pause { nodes } => self.cluster.resume(nodes),
+            Fault::Cut { .. } => self.fabric.heal(index),
             _ => {}
         }
         self.struck[index].until_us = self.fabric.clock().now_us();

@@ -47,20 +47,28 @@ pub fn judge(
 }
 
 fn bit(struck: &Struck, messages: &[Message]) -> bool {
-    let concerned = messages.iter().filter(|message| overlaps(message, struck));
+    let mut concerned = messages.iter().filter(|message| overlaps(message, struck));
     match &struck.fault {
         // Under way to or from a node that fell, or sent to it while it was down.
         Fault::Kill { nodes } => concerned
             .filter(|message| nodes.contains(&message.to) || nodes.contains(&message.from))
             .any(|message| message.lost.is_some() || message.answered_us.is_none()),
+        // Sent to a node that stood still, or asked by it.
+        Fault::Pause { nodes } => concerned
+            .filter(|message| nodes.contains(&message.to) || nodes.contains(&message.from))
+            .any(|message| message.answered_us.is_none_or(|at_us| at_us >= struck.until_us)),
         Fault::Cut { .. } => {
-            concerned.map(|message| message.lost).any(|lost| lost == Some(Lost::Cut))
+            concerned.any(|message| message.held || message.lost == Some(Lost::Cut))
         }
         // These are injected into a message, and hit it.
-        Fault::DropRequest | Fault::DropReply | Fault::Delay { .. } => true,
+        Fault::DropRequest
+        | Fault::DropReply
+        | Fault::Refuse
+        | Fault::Delay { .. }
+        | Fault::Hold { .. } => true,
         Fault::Duplicate { .. } => messages.iter().any(|message| {
             let original = struck.message.as_ref().map(|original| original.id);
-            message.copy == 1 && Some(message.id) == original && message.delivered_us.is_some()
+            message.copy > 0 && Some(message.id) == original && message.delivered_us.is_some()
         }),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{cluster::process::ThreadId, fabric::RunClock};
+use crate::{cluster::proc::ThreadId, fabric::RunClock};
 
 /// How often the ticker looks at the clock.
 const TICK: Duration = Duration::from_millis(5);

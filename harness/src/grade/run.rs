@@ -31,6 +31,7 @@ use crate::{
         fault::{Entry, Kind, Struck},
         record::{Message, Recorder, read_lines},
         schedule,
+        weather::Weather,
     },
     history::{History, Operation},
     lab::Scenario,
@@ -196,7 +197,10 @@ fn run_once(plan: &Plan, redraw: u32, warden: &Warden) -> Result<Judged> {
     write_lines(&dir.join("history.jsonl"), &observed.history)?;
     write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
 
-    let messages: Vec<Message> = read_lines(&dir.join("messages.jsonl"))?;
+    let mut messages: Vec<Message> = read_lines(&dir.join("messages.jsonl"))?;
+    let decoder = Decoder::new(workload.descriptors())?;
+    messages.iter_mut().for_each(|message| message.decode(&decoder));
+    write_lines(&dir.join("messages.jsonl"), &messages)?;
     Ok(judge(plan, &schedule, workload.as_ref(), observed, messages))
 }
 
@@ -317,7 +321,10 @@ fn judge(
     let Observed { failure, struck, history, lateness, healed_us, end_us } = observed;
     let scenario = &plan.scenario;
     let bounds_us = scenario.bounds.iter().map(|(name, ms)| (name.clone(), ms * 1000)).collect();
-    let evidence = Evidence { history, messages, end_us };
+    let weather = Weather::new(&struck, &scenario.node_names());
+    let killed = struck.iter().filter(|struck| struck.fault.kind() == Kind::Kill);
+    let restarts_us = killed.map(|struck| struck.until_us).collect();
+    let evidence = Evidence { history, messages, weather, restarts_us, end_us };
     let (findings, mut lates) = workload.judge(&evidence, &scenario.checks, &bounds_us);
     // A run that a fallen node ended early has no calm, or not all of it.
     let calms = [(0, scenario.fault_window_ms()[0] * 1000), (healed_us, end_us)];

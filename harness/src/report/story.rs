@@ -2,7 +2,7 @@
 
 use crate::{
     checker::{Finding, seconds},
-    fabric::fault::{Fault, Phase, Sighting, Struck},
+    fabric::fault::{Fault, Mode, Phase, Shape, Sighting, Struck},
     grade::verdict::Reason,
 };
 
@@ -27,10 +27,10 @@ fn fault_before<'a>(finding: &Finding, struck: &'a [Struck]) -> Option<&'a Struc
     before().find(concerns).or_else(|| before().next())
 }
 
-/// When a fault could first be felt: a duplicate, when it arrives.
+/// When a fault could first be felt: a duplicate and a held message, when it arrives.
 fn felt_us(struck: &Struck) -> u64 {
     match struck.fault {
-        Fault::Duplicate { after_ms } => struck.at_us + after_ms * 1000,
+        Fault::Duplicate { .. } | Fault::Hold { .. } => struck.until_us,
         _ => struck.at_us,
     }
 }
@@ -43,15 +43,33 @@ fn describe(struck: &Struck) -> String {
     let message = struck.message.as_ref().map(name).unwrap_or_default();
     match &struck.fault {
         Fault::Kill { .. } => format!("{nodes} fell to kill -9 at {at}{moment}; back at {until}"),
-        Fault::Cut { .. } => {
-            format!("{nodes} was cut off from the other nodes at {at}{moment}; healed at {until}")
+        Fault::Pause { .. } => format!("{nodes} was paused at {at}{moment}; it went on at {until}"),
+        Fault::Cut { shape, mode, .. } => {
+            let cut = cut(&nodes, *shape);
+            let mode = match mode {
+                Mode::Silent => "",
+                Mode::Hold => ", and every message that waited arrived then",
+                Mode::Reset => ", its connections having been reset",
+            };
+            format!("{cut} at {at}{moment}; healed at {until}{mode}")
         }
         Fault::DropRequest => format!("{message} was dropped at {at}"),
         Fault::DropReply => format!("the reply to {message} was dropped at {at}"),
-        Fault::Duplicate { after_ms } => {
-            format!("{message} was delivered once more, {after_ms} ms after {at}")
+        Fault::Refuse => format!("{message} was refused at {at}"),
+        Fault::Duplicate { .. } => {
+            format!("{message}, seen at {at}, was delivered once more at {until}")
         }
         Fault::Delay { ms } => format!("{message} was held back for {ms} ms at {at}"),
+        Fault::Hold { .. } => format!("{message} was held back from {at} to {until}"),
+    }
+}
+
+fn cut(nodes: &str, shape: Shape) -> String {
+    match shape {
+        Shape::Both => format!("{nodes} was cut off from the other nodes"),
+        Shape::Outgoing => format!("no other node heard {nodes} any more"),
+        Shape::Incoming => format!("{nodes} heard no other node any more"),
+        Shape::Bridge => format!("only {nodes} could still speak with every node"),
     }
 }
 

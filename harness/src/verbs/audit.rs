@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many clusters run side by side
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = super::grade::DEFAULT_JOBS)]
     jobs: usize,
     /// Grade only what something is demanded of, not the whole matrix
     #[arg(long)]

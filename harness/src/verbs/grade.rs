@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many clusters run side by side unless the caller says otherwise: their nodes mostly wait.
-const DEFAULT_JOBS: usize = 4;
+pub const DEFAULT_JOBS: usize = 6;
 
 /// What is to be graded.
 #[derive(clap::Args, Debug)]

@@ -11,7 +11,7 @@ use node::Channel;
 
 use crate::{
     checker::{Finding, Late},
-    fabric::{RunClock, record::Message},
+    fabric::{RunClock, record::Message, weather::Weather},
     history::{History, Operation},
 };
 
@@ -36,7 +36,11 @@ pub struct Evidence {
     pub history: Vec<Operation>,
     /// What the fabric carried.
     pub messages: Vec<Message>,
-    /// When the run ended, in microseconds since its start.
+    /// What was possible when.
+    pub weather: Weather,
+    /// When a node came back from a kill, in microseconds since the start of the run.
+    pub restarts_us: Vec<u64>,
+    /// When the run ended.
     pub end_us: u64,
 }
 

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     checker::{
-        leases::{Attempt, Grant, Released, Reliance},
+        fencing::{Read, Told, Write},
+        leases::{Ask, Freed, Grant, LostRenewal, Reliance},
+        majority,
         requests::{Answer, ClaimEnded, EndedBy, Outcome},
     },
     fabric::{decode::payload, record::Message},
@@ -64,24 +66,146 @@ pub fn reliances(history: &[Operation], answers: &[Answer]) -> Vec<Reliance> {
     grants.collect()
 }
 
-pub fn attempts(history: &[Operation]) -> Vec<Attempt> {
-    let attempt = |acquire: &Operation| Attempt {
-        lock: acquire.key.clone(),
-        owner: text(&acquire.details, "owner"),
-        asked_us: acquire.call_us,
-        granted_us: granted(acquire).map(|(_, at_us)| at_us),
-    };
-    of_kind(history, "acquire").map(attempt).collect()
+/// Every time that a client asked for a lock.
+pub fn asks(history: &[Operation]) -> Vec<Ask> {
+    let asks = of_kind(history, "acquire").flat_map(|acquire| {
+        let owner = text(&acquire.details, "owner");
+        acquire.tries.iter().map(move |attempt| Ask {
+            lock: acquire.key.clone(),
+            owner: owner.clone(),
+            at_us: attempt.call_us,
+        })
+    });
+    asks.collect()
 }
 
-pub fn released(history: &[Operation]) -> Vec<Released> {
-    let confirmed =
-        of_kind(history, "release").filter(|release| release.result == Some(json!("ok")));
-    let released = |release: &Operation| {
+/// Every question to a node that takes a majority to answer, and whether it was decided.
+pub fn node_asks(history: &[Operation]) -> Vec<majority::Ask> {
+    let asks = of_kind(history, "acquire").flat_map(|acquire| {
+        let client = text(&acquire.details, "owner");
+        acquire.tries.iter().map(move |attempt| majority::Ask {
+            node: attempt.node.clone(),
+            client: client.clone(),
+            call_us: attempt.call_us,
+            return_us: attempt.return_us,
+            decided: !attempt.is_unanswered() && attempt.answer != "unavailable",
+        })
+    });
+    asks.collect()
+}
+
+/// When clients knew of their grants.
+pub fn granted_us(history: &[Operation]) -> Vec<u64> {
+    of_kind(history, "acquire").filter_map(granted).map(|(_, at_us)| at_us).collect()
+}
+
+/// From when on each token that was told holds nothing: its release was confirmed, or its lease is
+/// over for sure, counted from the last copy of its Acquire or of a Renew that reached a node, and
+/// from every restart in between.
+pub fn freed(
+    history: &[Operation],
+    messages: &[Message],
+    answers: &[Answer],
+    restarts_us: &[u64],
+) -> Vec<Freed> {
+    let mut released: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    for release in of_kind(history, "release").filter(|it| it.result == Some(json!("ok"))) {
         let token = number(&release.details, "token");
-        Some(Released { lock: release.key.clone(), token, at_us: release.return_us? })
+        released.insert((&release.key, token), release.return_us.unwrap_or(u64::MAX));
+    }
+    let mut last_copies: BTreeMap<(String, u64), (u64, u64)> = BTreeMap::new();
+    let mut note = |lock: &str, token: u64, delivered_us: u64, lease_us: u64| {
+        let last = last_copies.entry((lock.to_owned(), token)).or_default();
+        *last = (delivered_us, lease_us).max(*last);
     };
-    confirmed.filter_map(released).collect()
+    let mut tokens: BTreeMap<(&str, &str, u64), u64> = BTreeMap::new();
+    for answer in answers {
+        if let Outcome::Granted(token) = answer.outcome {
+            tokens.insert((&answer.lock, &answer.owner, answer.request_no), token);
+        }
+    }
+    for message in messages {
+        let (Some(request), Some(delivered_us)) =
+            (payload(message.request.bytes()), message.delivered_us)
+        else {
+            continue;
+        };
+        match message.method() {
+            "Acquire" => {
+                let Ok(it) = wire::AcquireRequest::decode(request) else { continue };
+                let request = (it.name.as_str(), it.owner.as_str(), it.request_no);
+                if let Some(token) = tokens.get(&request) {
+                    note(&it.name, *token, delivered_us, u64::from(it.lease_ms) * 1000);
+                }
+            }
+            "Renew" => {
+                let Ok(it) = wire::RenewRequest::decode(request) else { continue };
+                note(&it.name, it.token, delivered_us, u64::from(it.lease_ms) * 1000);
+            }
+            _ => {}
+        }
+    }
+    let mut restarts_us = restarts_us.to_vec();
+    restarts_us.sort_unstable();
+    let freed = |((lock, token), (delivered_us, lease_us)): ((String, u64), (u64, u64))| {
+        let over_us = restarts_us.iter().fold(delivered_us + lease_us, |over_us, restart_us| {
+            let concerns = delivered_us < *restart_us && *restart_us <= over_us;
+            if concerns { restart_us + lease_us } else { over_us }
+        });
+        let how = |released: &&u64| **released < over_us;
+        match released.get(&(lock.as_str(), token)).filter(how).copied() {
+            Some(at_us) => Freed { lock, token, at_us, how: "was released" },
+            None => Freed { lock, token, at_us: over_us, how: "had a lease that was over" },
+        }
+    };
+    last_copies.into_iter().map(freed).collect()
+}
+
+/// Renewals that were answered LOST.
+pub fn lost_renewals(history: &[Operation]) -> Vec<LostRenewal> {
+    let lost = of_kind(history, "renew").filter(|renew| renew.result == Some(json!("lost")));
+    let lost = lost.filter_map(|renew| {
+        Some(LostRenewal {
+            lock: renew.key.clone(),
+            token: number(&renew.details, "token"),
+            owner: text(&renew.details, "owner"),
+            node: told_by(renew),
+            told_us: renew.return_us?,
+        })
+    });
+    lost.collect()
+}
+
+/// What was written, or tried to.
+pub fn writes(history: &[Operation]) -> Vec<Write> {
+    let write = |write: &Operation| Write {
+        lock: write.key.clone(),
+        owner: text(&write.details, "owner"),
+        version: (number(&write.details, "token"), number(&write.details, "seq")),
+        value: text(&write.details, "value"),
+        call_us: write.call_us,
+        returned: write.return_us.map(|at_us| {
+            (at_us, if write.result == Some(json!("ok")) { Told::Ok } else { Told::Fenced })
+        }),
+    };
+    of_kind(history, "write").map(write).collect()
+}
+
+/// What was read.
+pub fn reads(history: &[Operation]) -> Vec<Read> {
+    let read = |read: &Operation| {
+        let result = read.result.as_ref()?.as_object()?;
+        Some(Read {
+            lock: read.key.clone(),
+            reader: text(&read.details, "owner"),
+            version: (number(result, "token"), number(result, "seq")),
+            value: text(result, "value"),
+            node: told_by(read),
+            call_us: read.call_us,
+            return_us: read.return_us?,
+        })
+    };
+    of_kind(history, "read").filter_map(read).collect()
 }
 
 /// Every answer to an Acquire that a node gave, whether or not its client heard it.
@@ -139,6 +263,28 @@ pub fn grants(answers: &[Answer]) -> Vec<Grant> {
         _ => None,
     };
     answers.iter().filter_map(grant).collect()
+}
+
+/// The grants that clients know of: what a history tells without the record of messages.
+pub fn grants_known(history: &[Operation]) -> Vec<Grant> {
+    let grant = |acquire: &Operation| {
+        let (token, told_us) = granted(acquire)?;
+        Some(Grant {
+            lock: acquire.key.clone(),
+            token,
+            owner: text(&acquire.details, "owner"),
+            request_no: number(&acquire.details, "request_no"),
+            node: told_by(acquire),
+            asked_us: acquire.call_us,
+            told_us,
+        })
+    };
+    of_kind(history, "acquire").filter_map(grant).collect()
+}
+
+/// The node whose answer an operation ended with; a history may not say.
+fn told_by(operation: &Operation) -> String {
+    operation.tries.last().map_or_else(|| "a node".to_owned(), |last| last.node.clone())
 }
 
 /// Every Release and every Acquire ends the claim to an earlier grant once it is sent.

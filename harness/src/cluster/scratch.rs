@@ -1,0 +1,93 @@
+//! The nodes' data folders, and the fence that keeps each node inside its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::warden::Warden;
+
+/// The data folders of one run: on tmpfs where there is one, since kill -9 keeps the page cache
+/// anyway and the noise of a disk's fsync would only blur what is measured.
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    /// A new folder, which goes when this is dropped, or else when the warden goes.
+    ///
+    /// # Errors
+    /// When there is no place for one.
+    pub fn new(warden: &Warden) -> Result<Self> {
+        let shm = Path::new("/dev/shm");
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix("faultline-").tempdir_in(shm);
+        let folder = match folder {
+            Ok(folder) => folder,
+            Err(_) => builder.tempdir().context("cannot make a folder for the nodes' data")?,
+        };
+        warden.watch_folder(folder.path());
+        Ok(Self(folder))
+    }
+
+    /// Makes the data folder of `node`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn data_dir(&self, node: &str) -> Result<PathBuf> {
+        let dir = self.0.path().join(node);
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir)
+    }
+}
+
+/// What a node may do with files and with other processes.
+#[cfg(target_os = "linux")]
+pub mod fence {
+    use std::{fs, path::Path};
+
+    use landlock::{
+        ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+        RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
+    };
+
+    /// What Landlock can do since Linux 6.12; an older kernel does what it can.
+    const LANDLOCK: ABI = ABI::V6;
+    /// What every program may write to.
+    const DEVICES: [&str; 6] =
+        ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+    /// A node may write only under `data_dir`, read everything but what lies beside it or beside
+    /// the folder that holds it (other nodes, other runs), and signal only what it has started.
+    ///
+    /// # Errors
+    /// When the kernel has Landlock and refuses.
+    pub fn around(data_dir: &Path, program: &Path) -> Result<RulesetCreated, RulesetError> {
+        let (all, read) = (AccessFs::from_all(LANDLOCK), AccessFs::from_read(LANDLOCK));
+        let to_files = AccessFs::from_file(LANDLOCK);
+        let fence = Ruleset::default().handle_access(all)?.scope(Scope::Signal)?.create()?;
+        let fence = fence
+            .add_rules(path_beneath_rules(readable(data_dir), read))?
+            .add_rules(path_beneath_rules([program], read))?
+            .add_rules(path_beneath_rules(DEVICES, to_files))?;
+        match PathFd::new(data_dir) {
+            Ok(dir) => fence.add_rule(PathBeneath::new(dir, all)),
+            // It will fail to start, and say so itself.
+            Err(_) => Ok(fence),
+        }
+    }
+
+    /// Everything but the way to `data_dir`: rules only ever add, so its neighbours are left out by
+    /// naming all others. The last two steps of the way are the run's folder and the node's.
+    fn readable(data_dir: &Path) -> Vec<std::path::PathBuf> {
+        let way: Vec<_> = data_dir.ancestors().skip(2).collect();
+        let siblings = |pair: &[&Path]| {
+            let (below, above) = (pair[0].to_owned(), pair[1]);
+            let entries = fs::read_dir(above).into_iter().flatten().flatten();
+            // What a link leads to has a rule of its own, or none.
+            let real = entries.filter(|it| it.file_type().is_ok_and(|kind| !kind.is_symlink()));
+            real.map(|entry| entry.path()).filter(move |path| *path != below)
+        };
+        way.windows(2).flat_map(siblings).collect()
+    }
+}

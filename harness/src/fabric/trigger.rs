@@ -1,0 +1,160 @@
+//! What waits for a message: faults that it sets off, and held messages that it lets go.
+
+use prost_reflect::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    decode::Decoder,
+    fault::{Aim, Entry, Fault, OTHER, Phase, RECEIVER, SENDER, Sighting, Trigger},
+};
+
+/// A message at one moment of its life, as aims see it.
+pub(crate) struct Seen<'a> {
+    pub sighting: &'a Sighting,
+    /// `/package.Service/Method`.
+    pub path: &'a str,
+    /// The request's gRPC frame.
+    pub request: &'a [u8],
+    /// The reply's; empty in [`Phase::Request`].
+    pub reply: &'a [u8],
+}
+
+/// Everything that waits for a message.
+#[derive(Default)]
+pub(super) struct Triggers {
+    faults: Vec<Waiting>,
+    held: Vec<Held>,
+}
+
+/// A fault that waits for its message.
+struct Waiting {
+    entry: usize,
+    wanted: Wanted,
+    nth: u32,
+    /// It counts no message before this entry has struck, nor, if that holds a message, once the
+    /// message has gone on.
+    follows: Option<usize>,
+    /// Whether it counts.
+    counts: bool,
+    fault: Fault,
+}
+
+/// A message that is held until another one passes; for ever if it waits for none.
+struct Held {
+    wanted: Option<Wanted>,
+    /// Dropped or told, the message goes on.
+    let_go: oneshot::Sender<()>,
+}
+
+/// An aim, and what it takes from the message that it follows.
+struct Wanted {
+    aim: Aim,
+    /// Whose sender and receiver are meant.
+    follows: Option<Sighting>,
+    /// The value that its `same` field must have.
+    same: Option<Value>,
+}
+
+impl Triggers {
+    /// The faults of `schedule` that wait for a message.
+    pub fn new(schedule: &[Entry]) -> Self {
+        let wait = |(entry, Entry { when, fault, .. }): (usize, &Entry)| match when {
+            Trigger::AtMs(_) => None,
+            Trigger::Message { aim, nth, after } => {
+                let wanted = Wanted { aim: aim.clone(), follows: None, same: None };
+                let (follows, counts, fault) = (*after, after.is_none(), fault.clone());
+                Some(Waiting { entry, wanted, nth: *nth, follows, counts, fault })
+            }
+        };
+        Self { faults: schedule.iter().enumerate().filter_map(wait).collect(), held: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Counts the message wherever it fits, lets go what it lets go, and takes out what it sets
+    /// off, as (place in the schedule, fault).
+    pub fn see(&mut self, seen: &Seen<'_>, decoder: &Decoder) -> Vec<(usize, Fault)> {
+        self.held.retain(|held| {
+            // What was let go this way is told so by being dropped.
+            !held.wanted.as_ref().is_some_and(|wanted| wanted.fits(seen, decoder))
+        });
+        let mut set_off = Vec::new();
+        self.faults.retain_mut(|waiting| {
+            if !waiting.counts || !waiting.wanted.fits(seen, decoder) {
+                return true;
+            }
+            waiting.nth -= 1;
+            if waiting.nth == 0 {
+                set_off.push((waiting.entry, waiting.fault.clone()));
+            }
+            waiting.nth > 0
+        });
+        for waiting in &mut self.faults {
+            if waiting.follows.is_some_and(|it| set_off.iter().any(|(entry, _)| *entry == it)) {
+                waiting.counts = true;
+                waiting.wanted = Wanted::following(&waiting.wanted.aim, seen, decoder);
+            }
+        }
+        set_off
+    }
+
+    /// The message that `entry` held has gone on: what was to happen meanwhile no longer will.
+    pub fn went_on(&mut self, entry: usize) {
+        self.faults.retain(|waiting| waiting.follows != Some(entry));
+    }
+
+    /// Holds the message that was seen until one passes that fits `until`: the returned receiver
+    /// ends then, or when these triggers are gone.
+    pub fn hold(
+        &mut self,
+        until: Option<&Aim>,
+        seen: &Seen<'_>,
+        decoder: &Decoder,
+    ) -> oneshot::Receiver<()> {
+        let (let_go, gone) = oneshot::channel();
+        let wanted = until.map(|aim| Wanted::following(aim, seen, decoder));
+        self.held.push(Held { wanted, let_go });
+        // Those that have given up waiting would pile up.
+        self.held.retain(|held| !held.let_go.is_closed());
+        gone
+    }
+}
+
+impl Wanted {
+    /// What `aim` wants after the message that was seen.
+    fn following(aim: &Aim, seen: &Seen<'_>, decoder: &Decoder) -> Self {
+        let same = aim.same.as_ref();
+        let same = same.and_then(|field| decoder.request_field(seen.path, seen.request, field));
+        Self { aim: aim.clone(), follows: Some(seen.sighting.clone()), same }
+    }
+
+    fn fits(&self, seen: &Seen<'_>, decoder: &Decoder) -> bool {
+        let Self { aim, follows, same } = self;
+        let names = |wanted: &Option<String>, name: &str| {
+            let Some(wanted) = wanted else { return true };
+            match (wanted.as_str(), follows) {
+                (SENDER, Some(earlier)) => name == earlier.from,
+                (RECEIVER, Some(earlier)) => name == earlier.to,
+                (OTHER, Some(earlier)) => name != earlier.from && name != earlier.to,
+                _ => name == wanted,
+            }
+        };
+        aim.method == seen.sighting.method
+            && aim.phase == seen.sighting.phase
+            && names(&aim.from, &seen.sighting.from)
+            && names(&aim.to, &seen.sighting.to)
+            && aim
+                .request
+                .as_ref()
+                .is_none_or(|field| decoder.request_has(seen.path, seen.request, field))
+            && aim.reply.as_ref().is_none_or(|field| {
+                aim.phase == Phase::Reply && decoder.reply_has(seen.path, seen.reply, field)
+            })
+            && aim
+                .same
+                .as_ref()
+                .is_none_or(|field| decoder.request_field(seen.path, seen.request, field) == *same)
+    }
+}

@@ -1,0 +1,178 @@
+//! Calm and storm as promises see them: from the faults that struck to what was possible when.
+
+use std::collections::BTreeSet;
+
+use super::fault::{Fault, Struck};
+
+/// A link that takes longer than this is not calm, in milliseconds.
+const CALM_LINK_MS: u64 = 50;
+/// For how long the sender of a message that was lost may wait before it asks again, in
+/// microseconds.
+const SENDER_WAITS_US: u64 = 500_000;
+
+/// What was possible when. Without faults all is calm, for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Weather {
+    /// One after the other, without a gap in between.
+    spans: Vec<Span>,
+}
+
+/// A stretch of time in which nothing changes.
+#[derive(Clone, Debug)]
+struct Span {
+    from_us: u64,
+    until_us: u64,
+    /// Whether liveness is promised: some majority is up and can speak both ways with a majority
+    /// each, nobody is paused, no link is one-way or slow.
+    calm: bool,
+    /// Nodes that run and reach a majority both ways.
+    well: Vec<String>,
+    /// Nodes that run and do not.
+    alone: Vec<String>,
+}
+
+impl Weather {
+    /// The weather that `struck` made for `nodes`.
+    pub fn new(struck: &[Struck], nodes: &[String]) -> Self {
+        let faults: Vec<_> = struck.iter().map(|struck| (struck, extent(struck))).collect();
+        let edges = faults.iter().flat_map(|(_, (from_us, until_us))| [*from_us, *until_us]);
+        let edges: BTreeSet<u64> = edges.chain([0, u64::MAX]).collect();
+        let edges: Vec<u64> = edges.into_iter().collect();
+        let span = |window: &[u64]| {
+            let (from_us, until_us) = (window[0], window[1]);
+            let lasts = |(from, until): (u64, u64)| from <= from_us && until_us <= until;
+            let broken: Vec<&Fault> =
+                faults.iter().filter(|it| lasts(it.1)).map(|it| &it.0.fault).collect();
+            look(&broken, nodes, (from_us, until_us))
+        };
+        Self { spans: edges.windows(2).map(span).collect() }
+    }
+
+    /// The first moment from `at_us` on that is followed by `for_us` of calm.
+    pub fn calm_from(&self, at_us: u64, for_us: u64) -> u64 {
+        self.first_from(at_us, for_us, |span| span.calm)
+    }
+
+    /// The first moment from `at_us` on that is followed by `for_us` of calm in which `node` runs
+    /// and reaches a majority.
+    pub fn well_from(&self, node: &str, at_us: u64, for_us: u64) -> u64 {
+        self.first_from(at_us, for_us, |span| span.calm && span.well.iter().any(|it| it == node))
+    }
+
+    fn first_from(&self, at_us: u64, for_us: u64, is_good: impl Fn(&Span) -> bool) -> u64 {
+        let bad = self.spans.iter().filter(|span| !is_good(span));
+        bad.fold(at_us, |at_us, span| {
+            let meets = span.from_us < at_us.saturating_add(for_us) && at_us < span.until_us;
+            if meets { span.until_us } else { at_us }
+        })
+    }
+
+    /// Whether `node` reached no majority at any time between these two moments.
+    pub fn was_alone(&self, node: &str, from_us: u64, until_us: u64) -> bool {
+        let mut met =
+            self.spans.iter().filter(|it| it.from_us <= until_us && from_us < it.until_us);
+        !self.spans.is_empty() && met.all(|span| span.alone.iter().any(|alone| alone == node))
+    }
+}
+
+/// From when until when a fault is felt.
+fn extent(struck: &Struck) -> (u64, u64) {
+    let until_us = match struck.fault {
+        Fault::DropRequest | Fault::DropReply | Fault::Refuse => struck.at_us + SENDER_WAITS_US,
+        _ => struck.until_us,
+    };
+    (struck.at_us, until_us)
+}
+
+/// What is possible from one moment to another while all this is broken.
+fn look(broken: &[&Fault], nodes: &[String], (from_us, until_us): (u64, u64)) -> Span {
+    let mut silent: BTreeSet<&String> = BTreeSet::new();
+    let mut blocked: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut rough = false;
+    for fault in broken {
+        match fault {
+            Fault::Kill { nodes } => silent.extend(nodes),
+            Fault::Pause { nodes } => {
+                silent.extend(nodes);
+                rough = true;
+            }
+            Fault::Cut { nodes: around, shape, .. } => {
+                blocked.extend(shape.blocked_pairs(around, nodes));
+            }
+            // A copy more is no harm to anybody's speed.
+            Fault::Duplicate { .. } => {}
+            Fault::Delay { ms } => rough |= *ms > CALM_LINK_MS,
+            Fault::Hold { .. } | Fault::DropRequest | Fault::DropReply | Fault::Refuse => {
+                rough = true;
+            }
+        }
+    }
+    rough |= blocked.iter().any(|(from, to)| !blocked.contains(&(to.clone(), from.clone())));
+    let majority = nodes.len() / 2 + 1;
+    let hears = |one: &String, other: &String| {
+        let (there, back) = ((one.clone(), other.clone()), (other.clone(), one.clone()));
+        !silent.contains(other) && !blocked.contains(&there) && !blocked.contains(&back)
+    };
+    let up = || nodes.iter().filter(|node| !silent.contains(node));
+    let (well, alone): (Vec<_>, Vec<_>) = up()
+        .cloned()
+        .partition(|one| nodes.iter().filter(|other| hears(one, other)).count() >= majority);
+    Span { from_us, until_us, calm: !rough && well.len() >= majority, well, alone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fabric::fault::{Mode, Shape};
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn weather(faults: &[(Fault, u64, u64)]) -> Weather {
+        let struck = faults.iter().map(|(fault, at_us, until_us)| {
+            let (at_us, until_us, fault) = (*at_us, *until_us, fault.clone());
+            Struck { entry: 0, fault, at_us, until_us, message: None }
+        });
+        Weather::new(&struck.collect::<Vec<_>>(), &names(&["n1", "n2", "n3"]))
+    }
+
+    fn cut(node: &str, shape: Shape) -> Fault {
+        Fault::Cut { nodes: names(&[node]), shape, mode: Mode::Silent }
+    }
+
+    #[test]
+    fn without_faults_all_is_calm() {
+        assert_eq!(Weather::default().calm_from(7, 100), 7);
+        assert!(!Weather::default().was_alone("n1", 0, 9));
+    }
+
+    #[test]
+    fn two_of_three_are_enough_for_calm_and_one_alone_is_not() {
+        let kill = |nodes: &[&str]| Fault::Kill { nodes: names(nodes) };
+        assert_eq!(weather(&[(kill(&["n2"]), 100, 200)]).calm_from(0, 500), 0);
+        assert_eq!(weather(&[(kill(&["n2", "n3"]), 100, 200)]).calm_from(0, 500), 200);
+        assert_eq!(weather(&[(kill(&["n2", "n3"]), 100, 200)]).calm_from(0, 50), 0);
+        // Two faults, neither of which would do alone.
+        let both = weather(&[(kill(&["n2"]), 100, 200), (kill(&["n3"]), 150, 300)]);
+        assert_eq!(both.calm_from(120, 100), 200);
+        assert!(both.was_alone("n1", 150, 199) && !both.was_alone("n1", 149, 180));
+    }
+
+    #[test]
+    fn a_bridge_is_calm_and_a_one_way_cut_is_not() {
+        let bridge = weather(&[(cut("n3", Shape::Bridge), 0, 900)]);
+        assert_eq!(bridge.calm_from(10, 100), 10);
+        assert!(["n1", "n2", "n3"].iter().all(|node| !bridge.was_alone(node, 10, 20)));
+        for shape in [Shape::Outgoing, Shape::Incoming] {
+            let one_way = weather(&[(cut("n1", shape), 0, 900)]);
+            assert_eq!(one_way.calm_from(10, 100), 900);
+            assert!(one_way.was_alone("n1", 10, 20) && !one_way.was_alone("n2", 10, 20));
+        }
+        let two_way = weather(&[(cut("n1", Shape::Both), 0, 900)]);
+        assert_eq!(two_way.calm_from(10, 100), 10);
+        assert!(two_way.was_alone("n1", 10, 20));
+        assert_eq!(two_way.well_from("n1", 10, 100), 900);
+        assert_eq!(two_way.well_from("n2", 10, 100), 10);
+    }
+}

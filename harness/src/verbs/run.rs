@@ -1,0 +1,91 @@
+//! `lab run`: starts a lab's nodes in the foreground, to be tried by hand.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+
+use crate::{
+    build::{self, BuildError},
+    cluster::{
+        Cluster,
+        process::{ProcessCluster, Spec},
+        warden::Warden,
+    },
+    fabric::{Fabric, RunClock, decode::Decoder, record::Recorder},
+    grade::new_runs_dir,
+    lab::{Lab, MAX_NODES},
+    variant::Variant,
+    workspace::{Workspace, shown},
+};
+
+/// What is to be started.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The lab, for instance lock
+    lab: String,
+    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
+    #[arg(long, default_value = "mine")]
+    variant: String,
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=MAX_NODES as i64))]
+    nodes: u8,
+}
+
+/// How often the nodes are looked at.
+const WATCH: Duration = Duration::from_millis(50);
+
+/// Starts the nodes, prints where they listen, and stays until Ctrl-C or until one falls.
+///
+/// # Errors
+/// When the lab does not build, or a node does not start or falls.
+pub fn run(args: &Args) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let lab = Lab::load(&workspace, &args.lab)?;
+    let variant: Variant = args.variant.parse()?;
+    variant.gap_texts(&workspace, &lab)?;
+    let warden = Warden::start()?;
+    eprintln!("building {} ({variant})", lab.name);
+    let program = match build::build(&workspace, &lab, &variant, &warden) {
+        Ok(program) => program,
+        Err(BuildError::Compile { sentence, .. }) => {
+            eprintln!("{sentence}");
+            return Ok(2);
+        }
+        Err(BuildError::Harness(error)) => return Err(error),
+    };
+    let dir = new_runs_dir(&workspace.lab_dir().join("runs"), &format!("{}-run", lab.name))?;
+    let scenario = lab.milestones.iter().flat_map(|milestone| &milestone.scenario).next();
+    let workload = scenario.context("a lab has scenarios")?.load_workload()?;
+    let (recorder, _writer) = Recorder::start(&dir.join("messages.jsonl"))?;
+    let spec = Spec {
+        program: program.path,
+        nodes: args.nodes.into(),
+        seed: 1,
+        disk_delay_ms: 0,
+        log_dir: dir.join("nodes"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let clock = RunClock::default();
+        let decoder = Decoder::new(workload.descriptors())?;
+        let (fabric, _strikes) = Fabric::new(clock.clone(), decoder, recorder);
+        let mut cluster = ProcessCluster::new(&spec, fabric, warden).await?;
+        let nodes = cluster.nodes().to_vec();
+        cluster.start(&nodes)?;
+        cluster.ready().await?;
+        clock.start();
+        for node in &nodes {
+            println!("{node}  {}", cluster.address(node));
+        }
+        println!(
+            "Each serves the lab, grpc.health.v1 and reflection. Logs and messages between nodes \
+             are in\n{}. Ctrl-C ends them.",
+            shown(&dir)
+        );
+        loop {
+            cluster.fallen().map_or(Ok(()), Err)?;
+            sleep(WATCH).await;
+        }
+    })
+}
