@@ -2,6 +2,7 @@
 
 pub mod fencing;
 pub mod leases;
+pub mod linearizable;
 pub mod majority;
 pub mod requests;
 

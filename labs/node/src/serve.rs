@@ -89,16 +89,25 @@ async fn serve(routes: Routes, listen: &str, descriptors: &'static [u8]) -> Resu
         .with_context(|| format!("cannot listen on {listen}; is something else using it?"))?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(descriptors)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .context("the lab's descriptors are damaged")?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let damaged = "the lab's descriptors are damaged";
+    // Many command-line clients still ask for the older version.
+    let reflection_v1 = reflection().build_v1().context(damaged)?;
+    let reflection_v1alpha = reflection().build_v1alpha().context(damaged)?;
     let mut terminate = signal(SignalKind::terminate())?;
     Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .add_routes(routes.add_service(health_service).add_service(reflection))
+        .add_routes(
+            routes
+                .add_service(health_service)
+                .add_service(reflection_v1)
+                .add_service(reflection_v1alpha),
+        )
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             async move {

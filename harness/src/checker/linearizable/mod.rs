@@ -1,0 +1,256 @@
+//! Linearizability (Herlihy & Wing 1990): can all that the clients saw have happened one after the
+//! other, each operation at a moment between its call and its return?
+//!
+//! Keys are independent (Herlihy & Wing 1990, theorem 1), and so are the stretches of a key's
+//! history between moments at which nothing is under way, but for the value that one hands to the
+//! next. Each stretch goes to the cheapest decider that fits: `zones.rs` if every value is written
+//! once and only put and read, else `search.rs`.
+
+mod search;
+mod values;
+mod zones;
+
+use std::time::{Duration, Instant};
+
+pub use self::values::{ABSENT, Values};
+
+/// A value of a key, interned: equal texts have equal numbers.
+pub type Value = u32;
+
+/// What a client did to a key, and what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It read this value.
+    Get(Value),
+    /// It wrote this value.
+    Put(Value),
+    /// It appended this text to whatever the value was.
+    Append(Value),
+    /// It wrote a value if the value was the expected one.
+    Cas {
+        /// What it expected.
+        expected: Value,
+        /// What it wrote.
+        new: Value,
+        /// What came of it; `None` if it never knew.
+        told: Option<Cas>,
+    },
+    /// It removed the value.
+    Delete,
+}
+
+/// What the client of a compare-and-set was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cas {
+    /// It wrote.
+    Done,
+    /// The value was another one: this one, if it was told.
+    Mismatch(Option<Value>),
+}
+
+/// One operation on one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What was done.
+    pub action: Action,
+    /// When it was called.
+    pub call_us: u64,
+    /// When it returned; [`NEVER`] if its client never learned what came of it: it may have
+    /// happened at any time after the call, or not at all.
+    pub return_us: u64,
+}
+
+/// The return of an operation that never returned.
+pub const NEVER: u64 = u64::MAX;
+
+/// How much may be tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// How many configurations each key may be searched through.
+    pub steps: u64,
+    /// How long all keys together may take.
+    pub time: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { steps: 20_000_000, time: Duration::from_secs(60) }
+    }
+}
+
+/// The verdict on one history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Some order explains all.
+    Linearizable,
+    /// None does.
+    NotLinearizable(Impossible),
+    /// The budget ran out before either was certain.
+    Undecided {
+        /// Which key, by its place.
+        key: usize,
+        /// What ran out.
+        ran_out: RanOut,
+    },
+}
+
+/// What of a budget ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RanOut {
+    /// The steps, or the memory that goes with them.
+    Steps,
+    /// The time.
+    Time,
+}
+
+/// Why no order explains a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible {
+    /// Which key, by its place.
+    pub key: usize,
+    /// The operation that cannot be placed, by its place among the key's operations.
+    pub operation: usize,
+    /// The smallest stretch of time that was found to be impossible by itself.
+    pub window_us: (u64, u64),
+    /// The values that were possible when it had to take effect.
+    pub possible: Vec<Value>,
+}
+
+/// How a stretch of one key's history can end.
+pub(crate) enum Stretch {
+    /// With one of these values.
+    Ends(Vec<Value>),
+    /// In no way.
+    Stuck {
+        /// The operation that cannot be placed, by its place in the stretch.
+        operation: usize,
+        from_us: u64,
+        possible: Vec<Value>,
+    },
+    /// Who knows.
+    RanOut(RanOut),
+}
+
+/// Judges a history: `keys` holds the operations on each key, in any order. The values before the
+/// first operation are [`ABSENT`].
+///
+/// The keys are tried in turn, each with little at first and with more when that was not enough,
+/// so that one hard key does not hide an easy violation behind it.
+pub fn check(keys: &[Vec<Operation>], values: &mut Values, budget: Budget) -> Verdict {
+    let deadline = Instant::now() + budget.time;
+    let mut open: Vec<usize> = (0..keys.len()).collect();
+    let mut steps = FIRST_STEPS.min(budget.steps);
+    loop {
+        let mut hard = Vec::new();
+        for key in open {
+            match check_key(key, &keys[key], values, steps, deadline) {
+                Verdict::Linearizable => {}
+                Verdict::Undecided { .. } => hard.push(key),
+                wrong @ Verdict::NotLinearizable(_) => return wrong,
+            }
+        }
+        let Some(key) = hard.first().copied() else { return Verdict::Linearizable };
+        if Instant::now() >= deadline {
+            return Verdict::Undecided { key, ran_out: RanOut::Time };
+        }
+        if steps == budget.steps {
+            return Verdict::Undecided { key, ran_out: RanOut::Steps };
+        }
+        open = hard;
+        steps = (steps * STEPS_GROW).min(budget.steps);
+    }
+}
+
+/// How many steps a key gets in the first turn, and how many times more in each later one.
+const FIRST_STEPS: u64 = 50_000;
+const STEPS_GROW: u64 = 8;
+
+fn check_key(
+    key: usize,
+    operations: &[Operation],
+    values: &mut Values,
+    steps: u64,
+    deadline: Instant,
+) -> Verdict {
+    let mut order = relevant(operations);
+    order.sort_unstable_by_key(|index| operations[*index].call_us);
+    let ops_of = |stretch: &[usize]| -> Vec<Operation> {
+        stretch.iter().map(|index| operations[*index]).collect()
+    };
+    let mut starts = vec![ABSENT];
+    let mut left = steps;
+    let mut rest = &order[..];
+    // A register needs no stretches.
+    let mut whole = zones::decide(&ops_of(rest), &starts);
+    while !rest.is_empty() {
+        let count = if whole.is_some() { rest.len() } else { quiet_after(rest, operations) };
+        let (stretch, after) = rest.split_at(count);
+        let ops = ops_of(stretch);
+        let is_last = after.is_empty();
+        let end = match whole.take().or_else(|| zones::decide(&ops, &starts)) {
+            Some(end) => end,
+            None => search::decide(&ops, &starts, values, is_last, &mut left, deadline),
+        };
+        match end {
+            Stretch::Ends(ends) => starts = ends,
+            Stretch::RanOut(ran_out) => return Verdict::Undecided { key, ran_out },
+            Stretch::Stuck { operation, from_us, possible } => {
+                let operation = stretch[operation];
+                let window_us = (from_us, operations[operation].return_us);
+                let impossible = Impossible { key, operation, window_us, possible };
+                return Verdict::NotLinearizable(impossible);
+            }
+        }
+        rest = after;
+    }
+    Verdict::Linearizable
+}
+
+/// How many of `order` (by call) come before the first moment at which nothing is under way.
+fn quiet_after(order: &[usize], operations: &[Operation]) -> usize {
+    let mut busy_until_us = 0;
+    for (count, index) in order.iter().enumerate() {
+        let operation = &operations[*index];
+        if count > 0 && operation.call_us > busy_until_us {
+            return count;
+        }
+        busy_until_us = busy_until_us.max(operation.return_us);
+    }
+    order.len()
+}
+
+/// The operations that matter. A read that never returned says nothing. Neither does a write that
+/// never returned and whose value nobody has seen: wherever it might stand, it might as well not
+/// have happened, unless somebody was only told that the value was *another* one.
+fn relevant(operations: &[Operation]) -> Vec<usize> {
+    let told_too_little = operations.iter().any(|operation| {
+        matches!(operation.action, Action::Cas { told: Some(Cas::Mismatch(None)), .. })
+    });
+    let builds_on_anything =
+        operations.iter().any(|operation| matches!(operation.action, Action::Append(_)));
+    let mut seen: Vec<Value> = operations.iter().filter_map(|it| observed(it.action)).collect();
+    seen.sort_unstable();
+    let is_seen =
+        |value: Value| told_too_little || builds_on_anything || seen.binary_search(&value).is_ok();
+    let matters = |index: &usize| {
+        let Operation { action, return_us, .. } = operations[*index];
+        return_us != NEVER
+            || match action {
+                Action::Get(_) => false,
+                Action::Put(value) | Action::Cas { new: value, .. } => is_seen(value),
+                Action::Append(_) => true,
+                Action::Delete => is_seen(ABSENT),
+            }
+    };
+    (0..operations.len()).filter(matters).collect()
+}
+
+/// The value that an operation says the key had.
+fn observed(action: Action) -> Option<Value> {
+    match action {
+        Action::Get(value)
+        | Action::Cas { told: Some(Cas::Mismatch(Some(value))), .. }
+        | Action::Cas { expected: value, .. } => Some(value),
+        _ => None,
+    }
+}
