@@ -1,12 +1,23 @@
 //! `lab check`: judges a history that anybody may have written, without running anything.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{history, report::terminal::labelled, workload::lock};
+use crate::{
+    checker::{
+        linearizable::{self, Action, Budget, Cas, Impossible, NEVER, RanOut, Verdict},
+        seconds,
+    },
+    history::{
+        self,
+        values::{Model, ValueHistory},
+    },
+    report::terminal::labelled,
+    workload::lock,
+};
 
 /// Which history, and what it is held against.
 #[derive(clap::Args, Debug)]
@@ -15,38 +26,150 @@ pub struct Args {
     history: PathBuf,
     /// What it should be a history of
     #[arg(long, value_enum)]
-    model: Model,
+    model: Kind,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
+    /// After how many seconds to give up
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    within: u64,
 }
 
 /// A sequential specification.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Model {
+enum Kind {
+    /// A value per key: get, put
+    Register,
+    /// The same with cas
+    CasRegister,
+    /// The same with append and delete
+    Kv,
     /// Locks with leases and fencing tokens, and the value that they guard
     Lock,
 }
 
-/// Checks, and prints the verdict: exit code 0 if it is linearizable, 1 if not.
+/// What is said of a history.
+struct Judgement {
+    /// `linearizable`, `not linearizable` or `undecided`.
+    verdict: &'static str,
+    exit_code: u8,
+    operations: usize,
+    why: Option<String>,
+    /// Further fields of the JSON.
+    details: Value,
+}
+
+/// Checks, and prints the verdict: exit code 0 if it is linearizable, 1 if not, 3 if that could not
+/// be decided.
 ///
 /// # Errors
 /// When the file holds no history: the file, the line, and what is wrong with it.
 pub fn run(args: &Args) -> Result<u8> {
-    let operations = history::read(&args.history)?;
-    let finding = match args.model {
-        Model::Lock => lock::check_history(&operations),
+    let judgement = match args.model {
+        Kind::Register => judge_values(args, Model::Register)?,
+        Kind::CasRegister => judge_values(args, Model::CasRegister)?,
+        Kind::Kv => judge_values(args, Model::Kv)?,
+        Kind::Lock => judge_locks(args)?,
     };
-    let verdict = if finding.is_none() { "linearizable" } else { "not linearizable" };
+    let Judgement { verdict, exit_code, operations, why, details } = judgement;
     if args.json {
-        let why = finding.as_ref().map(|finding| finding.sentence.as_str());
-        let operations = operations.len();
-        println!("{}", json!({ "verdict": verdict, "operations": operations, "why": why }));
+        let mut report = json!({ "verdict": verdict, "operations": operations, "why": why });
+        if let (Value::Object(report), Value::Object(details)) = (&mut report, details) {
+            report.extend(details);
+        }
+        println!("{report}");
     } else {
-        println!("{verdict}: {} operations", operations.len());
-        if let Some(finding) = &finding {
-            println!("{}", labelled("happened", &finding.sentence));
+        println!("{verdict}: {operations} operations");
+        if let Some(why) = why {
+            println!("{}", labelled("why", &why));
         }
     }
-    Ok(u8::from(finding.is_some()))
+    Ok(exit_code)
+}
+
+fn judge_locks(args: &Args) -> Result<Judgement> {
+    let operations = history::read(&args.history)?;
+    let finding = lock::check_history(&operations);
+    Ok(Judgement {
+        verdict: if finding.is_none() { "linearizable" } else { "not linearizable" },
+        exit_code: u8::from(finding.is_some()),
+        operations: operations.len(),
+        why: finding.map(|finding| finding.sentence),
+        details: Value::Null,
+    })
+}
+
+fn judge_values(args: &Args, model: Model) -> Result<Judgement> {
+    let mut history = history::values::read(&args.history, model)?;
+    let budget = Budget { time: Duration::from_secs(args.within), ..Budget::default() };
+    let verdict = linearizable::check(&history.keys, &mut history.values, budget);
+    let operations = history.keys.iter().map(Vec::len).sum();
+    let (verdict, exit_code, why, details) = match verdict {
+        Verdict::Linearizable => ("linearizable", 0, None, Value::Null),
+        Verdict::NotLinearizable(found) => {
+            let (why, details) = explain(&history, &found);
+            ("not linearizable", 1, Some(why), details)
+        }
+        Verdict::Undecided { key, ran_out } => {
+            let what = match ran_out {
+                RanOut::Steps => "the steps and the memory for one key are used up".to_owned(),
+                RanOut::Time => format!("{} s are over; try a larger --within", args.within),
+            };
+            let key = &history.names[key];
+            let details = json!({ "key": key, "ran_out": format!("{ran_out:?}").to_lowercase() });
+            (
+                "undecided",
+                3,
+                Some(format!(
+                    "No order of the operations on {key} was found, and not \
+                 every order was tried: {what}."
+                )),
+                details,
+            )
+        }
+    };
+    Ok(Judgement { verdict, exit_code, operations, why, details })
+}
+
+fn explain(history: &ValueHistory, found: &Impossible) -> (String, Value) {
+    let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
+    let place = history.places[*key][*operation];
+    let key_name = &history.names[*key];
+    let text = |value: &u32| match history.values.text(*value) {
+        Some(text) => format!("{text:?}"),
+        None => "nothing".to_owned(),
+    };
+    let operation = history.keys[*key][*operation];
+    let did = match operation.action {
+        Action::Get(value) => format!("read {} of {key_name}", text(&value)),
+        Action::Put(value) => format!("put {} into {key_name}", text(&value)),
+        Action::Append(value) => format!("appended {} to {key_name}", text(&value)),
+        Action::Delete => format!("deleted {key_name}"),
+        Action::Cas { expected, new, told } => {
+            let told = match told {
+                Some(Cas::Done) => "did so".to_owned(),
+                Some(Cas::Mismatch(Some(seen))) => format!("found {}", text(&seen)),
+                Some(Cas::Mismatch(None)) => "found something else".to_owned(),
+                None => "never knew".to_owned(),
+            };
+            let (expected, new) = (text(&expected), text(&new));
+            format!("wanted to change {key_name} from {expected} to {new} and {told}")
+        }
+    };
+    let possible: Vec<_> = possible.iter().map(text).collect();
+    let until = if *until_us == NEVER { "the end".to_owned() } else { seconds(*until_us) };
+    let why = format!(
+        "Process {} {did} (line {}, called at {}), which fits nowhere: the value could only be {}. \
+         What happened between {} and {until} is impossible by itself.",
+        place.process,
+        place.line,
+        seconds(operation.call_us),
+        possible.join(" or "),
+        seconds(*from_us),
+    );
+    let details = json!({
+        "key": key_name, "line": place.line, "process": place.process, "from_us": from_us,
+        "until_us": until_us, "possible": possible,
+    });
+    (why, details)
 }

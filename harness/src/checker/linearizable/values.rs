@@ -39,6 +39,11 @@ impl Values {
         number
     }
 
+    /// How many values there are.
+    pub fn count(&self) -> usize {
+        self.numbers.len()
+    }
+
     /// The text of a value; `None` for [`ABSENT`].
     pub fn text(&self, value: Value) -> Option<&str> {
         (value != ABSENT).then(|| &*self.texts[value as usize])

@@ -59,7 +59,8 @@ fn clusters(operations: &[Operation], start: Value) -> Option<FxHashMap<Value, C
             Action::Put(value) => (value, true),
             _ => return None,
         };
-        let Operation { call_us, return_us, .. } = *operation;
+        // Moment 0 is the start, which comes before every operation.
+        let (call_us, return_us) = (operation.call_us + 1, operation.return_us.saturating_add(1));
         let cluster = clusters.entry(value).or_insert(Cluster {
             value,
             first_return_us: NEVER,

@@ -1,5 +1,7 @@
 //! What the clients saw: every operation, from its first send to its last reply.
 
+pub mod values;
+
 use std::{
     collections::BTreeMap,
     path::Path,
