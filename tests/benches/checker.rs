@@ -7,6 +7,7 @@ use std::{
     env, fs,
     io::{BufWriter, Write},
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -68,6 +69,7 @@ fn shapes() -> Vec<Shape> {
         puts: 2,
         appends: 3,
         cas: 1,
+        times: 20,
         ..REGISTER
     };
     vec![
@@ -117,10 +119,14 @@ fn shapes() -> Vec<Shape> {
 }
 
 fn main() -> Result<()> {
-    if env::args().any(|argument| argument == "--list") {
+    let arguments: Vec<String> = env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == ALONE) {
+        return measure_alone(Path::new(&arguments[at + 1]));
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
         return Ok(());
     }
-    let measuring = env::args().any(|argument| argument == "--bench");
+    let measuring = arguments.iter().any(|argument| argument == "--bench");
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("no room")?;
     println!(
         "{:<55} {:>9} {:>10} {:>10} {:>9} {:>13}  target",
@@ -133,58 +139,71 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Before the path of a history: measures that one, in a process of its own, so that nothing else
+/// counts as its memory.
+const ALONE: &str = "--alone";
+
+fn measure_alone(file: &Path) -> Result<()> {
+    let started = Instant::now();
+    let mut history = values::read(file, Model::Kv)?;
+    let parse_ms = started.elapsed().as_secs_f64() * 1e3;
+    let started = Instant::now();
+    let verdict = check(&history.keys, &mut history.values, Budget::default());
+    let check_ms = started.elapsed().as_secs_f64() * 1e3;
+    let word = match verdict {
+        Verdict::Linearizable => "good",
+        Verdict::NotLinearizable(_) => "bad",
+        Verdict::Undecided { .. } => "undecided",
+    };
+    let peak_mib = peak_mib()?;
+    println!("{}", json!([word, parse_ms, check_ms, peak_mib]));
+    Ok(())
+}
+
 fn measure(shape: &Shape, file: &Path) -> Result<()> {
-    let (mut parses, mut checks, mut peak_mib, mut theirs) = (Vec::new(), Vec::new(), 0.0, None);
+    let (mut parses, mut checks, mut peaks, mut theirs) = (vec![], vec![], vec![], None);
     for seed in 0..shape.times {
         write(shape, seed, file)?;
-        let started = Instant::now();
-        let mut history = values::read(file, Model::Kv)?;
-        parses.push(started.elapsed());
-        reset_peak();
-        let before = status_mib("VmRSS:")?;
-        let started = Instant::now();
-        let verdict = check(&history.keys, &mut history.values, Budget::default());
-        checks.push(started.elapsed());
-        peak_mib = status_mib("VmHWM:")? - before;
-        match verdict {
-            Verdict::Linearizable => ensure!(!shape.bad, "{}: a bad one passes", shape.name),
-            Verdict::NotLinearizable(_) => ensure!(shape.bad, "{}: a good one fails", shape.name),
-            Verdict::Undecided { .. } => eprintln!("{} (seed {seed}): undecided", shape.name),
-        }
+        let alone = Command::new(env::current_exe()?).arg(ALONE).arg(file).output()?;
+        ensure!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+        let (word, parse_ms, check_ms, peak_mib): (String, f64, f64, f64) =
+            serde_json::from_slice(&alone.stdout)?;
+        let wanted = if shape.bad { "bad" } else { "good" };
+        ensure!(word == wanted, "{} (seed {seed}) is {word}, not {wanted}", shape.name);
+        parses.push(parse_ms);
+        checks.push(check_ms);
+        peaks.push(peak_mib);
         if seed == 0 && shape.timeouts == 0 {
+            let history = values::read(file, Model::Kv)?;
             theirs = Some(by_porcupine(&history.keys, &history.values));
         }
     }
-    checks.sort_unstable();
-    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    for figures in [&mut parses, &mut checks, &mut peaks] {
+        figures.sort_by(f64::total_cmp);
+    }
     let theirs = match theirs {
         None => "no timeouts".to_owned(),
         Some(None) => format!("> {} s", PORCUPINE_LIMIT.as_secs()),
-        Some(Some(took)) => format!("{:.1} ms", ms(took)),
+        Some(Some(took)) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
     };
     println!(
         "{:<55} {:9.2} {:10.3} {:10.3} {:9.1} {:>13}  {}",
         shape.name,
-        ms(parses[parses.len() / 2]),
-        ms(checks[checks.len() / 2]),
-        ms(checks[checks.len() - 1]),
-        peak_mib,
+        parses[parses.len() / 2],
+        checks[checks.len() / 2],
+        checks[checks.len() - 1],
+        peaks[peaks.len() - 1],
         theirs,
         shape.target
     );
     Ok(())
 }
 
-fn status_mib(field: &str) -> Result<f64> {
+fn peak_mib() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such field")?;
     Ok(kib.trim().parse::<f64>()? / 1024.0)
-}
-
-/// Lets the peak of the resident memory be measured from now on.
-fn reset_peak() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Clients that always have an operation in flight; each takes effect at a moment in between.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     checker::{
-        linearizable::{self, Action, Budget, Cas, Impossible, NEVER, RanOut, Verdict},
+        linearizable::{self, Action, Budget, Cas, Impossible, NEVER, RanOut, UNSEEN, Verdict},
         seconds,
     },
     history::{
@@ -135,9 +135,10 @@ fn explain(history: &ValueHistory, found: &Impossible) -> (String, Value) {
     let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
     let place = history.places[*key][*operation];
     let key_name = &history.names[*key];
-    let text = |value: &u32| match history.values.text(*value) {
-        Some(text) => format!("{text:?}"),
-        None => "nothing".to_owned(),
+    let text = |value: &u32| match (history.values.text(*value), *value) {
+        (Some(text), _) => format!("{text:?}"),
+        (None, UNSEEN) => "something that nobody saw".to_owned(),
+        (None, _) => "nothing".to_owned(),
     };
     let operation = history.keys[*key][*operation];
     let did = match operation.action {

@@ -7,12 +7,15 @@
 //! once and only put and read, else `search.rs`.
 
 mod search;
+mod seen;
+mod sights;
 mod values;
 mod zones;
 
 use std::time::{Duration, Instant};
 
-pub use self::values::{ABSENT, Values};
+use self::seen::Seen;
+pub use self::values::{ABSENT, UNSEEN, Values};
 
 /// A value of a key, interned: equal texts have equal numbers.
 pub type Value = u32;
@@ -180,6 +183,7 @@ fn check_key(
     let mut starts = vec![ABSENT];
     let mut left = steps;
     let mut rest = &order[..];
+    let mut seen: Option<Seen> = None;
     // A register needs no stretches.
     let mut whole = zones::decide(&ops_of(rest), &starts);
     while !rest.is_empty() {
@@ -189,7 +193,10 @@ fn check_key(
         let is_last = after.is_empty();
         let end = match whole.take().or_else(|| zones::decide(&ops, &starts)) {
             Some(end) => end,
-            None => search::decide(&ops, &starts, values, is_last, &mut left, deadline),
+            None => {
+                let seen = seen.get_or_insert_with(|| Seen::new(operations, values));
+                search::decide(&ops, &starts, seen, values, is_last, &mut left, deadline)
+            }
         };
         match end {
             Stretch::Ends(ends) => starts = ends,

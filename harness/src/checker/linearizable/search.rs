@@ -3,14 +3,23 @@
 //!
 //! A configuration is a return, the value before it, and which of the operations under way have
 //! taken effect; what came before is settled, so configurations stay small however long the history
-//! is. Reads, and compare-and-sets that failed, take effect as soon as the value fits: that never
-//! hurts, since they change nothing.
+//! is. What keeps the search short:
+//!
+//! - Reads, and compare-and-sets that failed, take effect as soon as the value fits: that never
+//!   hurts, since they change nothing.
+//! - A value that only one operation could make, and that somebody is still to see, is not left.
+//! - An operation that never returned takes effect only where somebody sees it, and of two
+//!   configurations that differ in nothing but such operations, the one that used fewer can do all
+//!   that the other can.
 
 use std::time::Instant;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
-use super::{Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values};
+use super::{
+    ABSENT, Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values, seen::Seen,
+    sights::Sights,
+};
 
 /// How many configurations are remembered before a search is given up: about 48 MiB of them.
 const MEMORY: usize = 1 << 20;
@@ -24,21 +33,20 @@ const POSSIBLE: usize = 16;
 pub fn decide(
     operations: &[Operation],
     starts: &[Value],
+    seen: &mut Seen,
     values: &mut Values,
     is_last: bool,
     steps: &mut u64,
     deadline: Instant,
 ) -> Stretch {
     let timeline = Timeline::new(operations);
-    match timeline.slots {
-        ..=64 => {
-            Search::<u64>::new(operations, &timeline, is_last).run(starts, values, steps, deadline)
-        }
-        ..=128 => {
-            Search::<u128>::new(operations, &timeline, is_last).run(starts, values, steps, deadline)
-        }
-        _ => Search::<Box<[u64]>>::new(operations, &timeline, is_last)
-            .run(starts, values, steps, deadline),
+    match timeline.slots.max(timeline.open) {
+        ..=64 => Search::<u64>::new(operations, &timeline, starts, (seen, values), is_last)
+            .run(starts, steps, deadline),
+        ..=128 => Search::<u128>::new(operations, &timeline, starts, (seen, values), is_last)
+            .run(starts, steps, deadline),
+        _ => Search::<Box<[u64]>>::new(operations, &timeline, starts, (seen, values), is_last)
+            .run(starts, steps, deadline),
     }
 }
 
@@ -49,11 +57,15 @@ struct Event {
     is_return: bool,
 }
 
-/// Calls and returns by time. Operations under way at the same time have different slots.
+/// Calls and returns by time.
 struct Timeline {
     events: Vec<Event>,
+    /// Operations under way at the same time have different slots. Those that never return have
+    /// slots of their own kind.
     slot_of: Vec<u32>,
     slots: usize,
+    /// How many never return.
+    open: usize,
     /// For an operation that never returned, the one before it that did the same: which of the two
     /// happened first makes no difference.
     twin_of: Vec<u32>,
@@ -74,36 +86,35 @@ impl Timeline {
         times.sort_unstable();
         let events: Vec<Event> =
             times.iter().map(|&(_, is_return, operation)| Event { operation, is_return }).collect();
-        let (mut slot_of, mut free, mut slots) = (vec![0; operations.len()], Vec::new(), 0);
-        for event in &events {
-            let slot = &mut slot_of[event.operation as usize];
-            if event.is_return {
-                free.push(*slot);
+        let (mut slot_of, mut twin_of) = (vec![0; operations.len()], vec![NONE; operations.len()]);
+        let (mut free, mut slots, mut open) = (Vec::new(), 0_u32, 0_u32);
+        let mut last: FxHashMap<Action, u32> = FxHashMap::default();
+        for Event { operation, is_return } in &events {
+            let index = *operation as usize;
+            if *is_return {
+                free.push(slot_of[index]);
+            } else if operations[index].return_us == NEVER {
+                let earlier = last.insert(operations[index].action, *operation);
+                twin_of[index] = earlier.unwrap_or(NONE);
+                slot_of[index] = open;
+                open += 1;
             } else {
-                *slot = free.pop().unwrap_or_else(|| {
+                slot_of[index] = free.pop().unwrap_or_else(|| {
                     slots += 1;
                     slots - 1
                 });
             }
         }
-        let mut twin_of = vec![NONE; operations.len()];
-        let mut last: std::collections::HashMap<Action, u32> = std::collections::HashMap::new();
-        for event in events.iter().filter(|event| !event.is_return) {
-            let operation = &operations[event.operation as usize];
-            if operation.return_us == NEVER {
-                let earlier = last.insert(operation.action, event.operation);
-                twin_of[event.operation as usize] = earlier.unwrap_or(NONE);
-            }
-        }
-        Self { events, slot_of, slots: slots as usize, twin_of }
+        Self { events, slot_of, slots: slots as usize, open: open as usize, twin_of }
     }
 }
 
-/// Which slots hold operations that have taken effect.
+/// A set of slots.
 trait Mask: Clone + Eq + std::hash::Hash {
     fn none(slots: usize) -> Self;
     fn has(&self, slot: u32) -> bool;
     fn flip(&mut self, slot: u32);
+    fn is_within(&self, other: &Self) -> bool;
 }
 
 impl Mask for u64 {
@@ -115,6 +126,9 @@ impl Mask for u64 {
     }
     fn flip(&mut self, slot: u32) {
         *self ^= 1 << slot;
+    }
+    fn is_within(&self, other: &Self) -> bool {
+        self & !other == 0
     }
 }
 
@@ -128,6 +142,9 @@ impl Mask for u128 {
     fn flip(&mut self, slot: u32) {
         *self ^= 1 << slot;
     }
+    fn is_within(&self, other: &Self) -> bool {
+        self & !other == 0
+    }
 }
 
 impl Mask for Box<[u64]> {
@@ -140,19 +157,33 @@ impl Mask for Box<[u64]> {
     fn flip(&mut self, slot: u32) {
         self[slot as usize / 64].flip(slot % 64);
     }
+    fn is_within(&self, other: &Self) -> bool {
+        self.iter().zip(other).all(|(one, other)| one.is_within(other))
+    }
 }
 
 struct Search<'a, M> {
     operations: &'a [Operation],
     timeline: &'a Timeline,
     is_last: bool,
-    /// The configuration that is looked at: the next event, the value, what has taken effect.
+    seen: &'a mut Seen,
+    values: &'a mut Values,
+    /// Where the search is: the next event and the value before it.
     at: usize,
     value: Value,
+    /// Which of the operations under way have taken effect, and which of those that never return.
     done: M,
-    /// The operation in each slot at `at`.
+    used: M,
+    /// The operation in each slot at `at`, and those called by then that never return.
     in_slot: Vec<u32>,
-    tried: FxHashSet<(u32, M, Value)>,
+    open: Vec<u32>,
+    /// Everything that has taken effect, in order.
+    order: Vec<u32>,
+    sights: Sights,
+    /// By return, operations done and value: the sets of operations that never returned with which
+    /// it was tried.
+    tried: FxHashMap<(u32, M, Value), Vec<M>>,
+    remembered: usize,
     ends: Vec<Value>,
     /// The latest return that was reached and not explained, and the values there.
     furthest: usize,
@@ -164,38 +195,49 @@ struct Frame<M> {
     at: usize,
     value: Value,
     done: M,
+    used: M,
+    /// How much had taken effect.
+    order: usize,
     /// Where its operations begin in the stack of those to be tried.
     first: usize,
 }
 
 impl<'a, M: Mask> Search<'a, M> {
-    fn new(operations: &'a [Operation], timeline: &'a Timeline, is_last: bool) -> Self {
+    fn new(
+        operations: &'a [Operation],
+        timeline: &'a Timeline,
+        starts: &[Value],
+        (seen, values): (&'a mut Seen, &'a mut Values),
+        is_last: bool,
+    ) -> Self {
         Self {
             operations,
             timeline,
             is_last,
             at: 0,
-            value: 0,
+            value: ABSENT,
             done: M::none(timeline.slots),
+            used: M::none(timeline.open),
             in_slot: vec![NONE; timeline.slots],
-            tried: FxHashSet::default(),
+            open: Vec::new(),
+            order: Vec::new(),
+            sights: Sights::new(operations, starts, values),
+            seen,
+            values,
+            tried: FxHashMap::default(),
+            remembered: 0,
             ends: Vec::new(),
             furthest: 0,
             possible: Vec::new(),
         }
     }
 
-    fn run(
-        mut self,
-        starts: &[Value],
-        values: &mut Values,
-        steps: &mut u64,
-        deadline: Instant,
-    ) -> Stretch {
+    fn run(mut self, starts: &[Value], steps: &mut u64, deadline: Instant) -> Stretch {
         for start in starts {
-            self.rewind(0);
-            (self.value, self.done) = (*start, M::none(self.timeline.slots));
-            match self.search(values, steps, deadline) {
+            self.rewind(0, 0);
+            self.value = *start;
+            (self.done, self.used) = (M::none(self.timeline.slots), M::none(self.timeline.open));
+            match self.search(steps, deadline) {
                 Some(ran_out) => return Stretch::RanOut(ran_out),
                 None if self.is_last && !self.ends.is_empty() => break,
                 None => {}
@@ -205,23 +247,20 @@ impl<'a, M: Mask> Search<'a, M> {
     }
 
     /// Explores everything that follows the current configuration; or says what ran out.
-    fn search(
-        &mut self,
-        values: &mut Values,
-        steps: &mut u64,
-        deadline: Instant,
-    ) -> Option<RanOut> {
+    fn search(&mut self, steps: &mut u64, deadline: Instant) -> Option<RanOut> {
         let mut frames: Vec<Frame<M>> = Vec::new();
         let mut to_try: Vec<u32> = Vec::new();
+        // Whether somebody has to see the value, or what made it was made in vain.
+        let mut in_vain = false;
         loop {
-            if *steps == 0 || self.tried.len() >= MEMORY {
+            if *steps == 0 || self.remembered >= MEMORY {
                 return Some(RanOut::Steps);
             }
             *steps -= 1;
             if steps.is_multiple_of(CLOCK_EVERY) && Instant::now() >= deadline {
                 return Some(RanOut::Time);
             }
-            self.settle(values);
+            in_vain &= !self.settle();
             if self.at == self.timeline.events.len() {
                 if !self.ends.contains(&self.value) {
                     self.ends.push(self.value);
@@ -231,79 +270,111 @@ impl<'a, M: Mask> Search<'a, M> {
                 }
             } else if self.is_new() {
                 let first = to_try.len();
-                self.push_candidates(values, &mut to_try);
-                let (at, value, done) = (self.at, self.value, self.done.clone());
-                frames.push(Frame { at, value, done, first });
+                self.push_candidates(in_vain, &mut to_try);
+                let (at, value, order) = (self.at, self.value, self.order.len());
+                let (done, used) = (self.done.clone(), self.used.clone());
+                frames.push(Frame { at, value, done, used, order, first });
             }
             // Back to the latest configuration with something left to try.
             loop {
                 let frame = frames.last()?;
-                self.rewind(frame.at);
-                (self.value, self.done) = (frame.value, frame.done.clone());
+                let order = frame.order;
+                self.value = frame.value;
+                (self.done, self.used) = (frame.done.clone(), frame.used.clone());
+                self.rewind(frame.at, order);
                 if to_try.len() > frame.first {
                     break;
                 }
                 frames.pop();
             }
-            let next = to_try.pop().expect("some are left") as usize;
-            self.done.flip(self.timeline.slot_of[next]);
-            let action = self.operations[next].action;
-            self.value = values.after(self.value, action).expect("candidates are possible");
+            let next = to_try.pop().expect("some are left");
+            let action = self.operations[next as usize].action;
+            self.value = self.after(action).expect("candidates are possible");
+            in_vain = self.take_effect(next);
         }
     }
 
+    /// The value after `action` here, if it is possible.
+    fn after(&mut self, action: Action) -> Option<Value> {
+        let after = self.values.after(self.value, action)?;
+        Some(self.seen.or_unseen(after, self.values))
+    }
+
+    /// Marks an operation; whether it never returned.
+    fn take_effect(&mut self, index: u32) -> bool {
+        let operation = &self.operations[index as usize];
+        let slot = self.timeline.slot_of[index as usize];
+        let never_returned = operation.return_us == NEVER;
+        if never_returned { &mut self.used } else { &mut self.done }.flip(slot);
+        self.sights.saw(index);
+        self.order.push(index);
+        never_returned
+    }
+
     /// Lets take effect what changes nothing, and goes on to the next return that has to be
-    /// explained.
-    fn settle(&mut self, values: &mut Values) {
+    /// explained. Whether anything took effect.
+    fn settle(&mut self) -> bool {
+        let before = self.order.len();
         loop {
             self.advance();
             for slot in 0..self.in_slot.len() {
-                let operation = self.in_slot[slot];
-                let slot = u32::try_from(slot).expect("slots are few");
-                if operation == NONE || self.done.has(slot) {
+                let index = self.in_slot[slot];
+                if index == NONE || self.done.has(u32::try_from(slot).expect("slots are few")) {
                     continue;
                 }
-                let action = self.operations[operation as usize].action;
-                if is_pure(action) && values.after(self.value, action).is_some() {
-                    self.done.flip(slot);
+                let action = self.operations[index as usize].action;
+                if is_pure(action) && self.after(action).is_some() {
+                    self.take_effect(index);
                 }
             }
-            let Some(event) = self.timeline.events.get(self.at) else { return };
             // What has just taken effect may be what the return waits for.
-            if !self.done.has(self.timeline.slot_of[event.operation as usize]) {
-                return;
+            match self.timeline.events.get(self.at) {
+                Some(event) if self.done.has(self.timeline.slot_of[event.operation as usize]) => {}
+                _ => return self.order.len() > before,
             }
         }
     }
 
     /// Passes calls, and returns of what has taken effect.
     fn advance(&mut self) {
-        while let Some(event) = self.timeline.events.get(self.at) {
-            let slot = self.timeline.slot_of[event.operation as usize];
-            if event.is_return {
+        while let Some(Event { operation, is_return }) = self.timeline.events.get(self.at).copied()
+        {
+            let slot = self.timeline.slot_of[operation as usize];
+            if is_return {
                 if !self.done.has(slot) {
                     return;
                 }
                 self.done.flip(slot);
                 self.in_slot[slot as usize] = NONE;
+            } else if self.operations[operation as usize].return_us == NEVER {
+                self.open.push(operation);
             } else {
-                self.in_slot[slot as usize] = event.operation;
+                self.in_slot[slot as usize] = operation;
             }
             self.at += 1;
         }
     }
 
-    /// Goes back in time; the caller restores what had taken effect.
-    fn rewind(&mut self, at: usize) {
+    /// Goes back to when `order` operations had taken effect; the caller restores which.
+    fn rewind(&mut self, at: usize, order: usize) {
         while self.at > at {
             self.at -= 1;
-            let event = self.timeline.events[self.at];
-            let slot = self.timeline.slot_of[event.operation as usize] as usize;
-            self.in_slot[slot] = if event.is_return { event.operation } else { NONE };
+            let Event { operation, is_return } = self.timeline.events[self.at];
+            let slot = self.timeline.slot_of[operation as usize] as usize;
+            if is_return {
+                self.in_slot[slot] = operation;
+            } else if self.operations[operation as usize].return_us == NEVER {
+                self.open.pop();
+            } else {
+                self.in_slot[slot] = NONE;
+            }
+        }
+        for index in self.order.drain(order..) {
+            self.sights.unsaw(index);
         }
     }
 
-    /// Whether this configuration was never tried before.
+    /// Whether nothing that was tried before can do all that this configuration can.
     fn is_new(&mut self) -> bool {
         if self.at >= self.furthest {
             if self.at > self.furthest {
@@ -315,25 +386,54 @@ impl<'a, M: Mask> Search<'a, M> {
             }
         }
         let at = u32::try_from(self.at).expect("fewer than four billion events");
-        self.tried.insert((at, self.done.clone(), self.value))
+        let tried = self.tried.entry((at, self.done.clone(), self.value)).or_default();
+        if tried.iter().any(|used| used.is_within(&self.used)) {
+            return false;
+        }
+        tried.push(self.used.clone());
+        self.remembered += 1;
+        true
     }
 
     /// What could take effect next; what has to return first is tried first.
-    fn push_candidates(&self, values: &mut Values, to_try: &mut Vec<u32>) {
+    fn push_candidates(&mut self, in_vain: bool, to_try: &mut Vec<u32>) {
         let first = to_try.len();
-        for (slot, operation) in (0..).zip(&self.in_slot) {
-            if *operation == NONE || self.done.has(slot) {
-                continue;
-            }
-            let twin = self.timeline.twin_of[*operation as usize];
-            let twin_waits = twin != NONE && !self.done.has(self.timeline.slot_of[twin as usize]);
-            let action = self.operations[*operation as usize].action;
-            if !twin_waits && !is_pure(action) && values.after(self.value, action).is_some() {
-                to_try.push(*operation);
+        for slot in 0..self.in_slot.len() {
+            let index = self.in_slot[slot];
+            let is_done = index == NONE || self.done.has(slot as u32);
+            if !is_done && self.may_follow(index, in_vain) {
+                to_try.push(index);
             }
         }
         let return_us = |index: &u32| self.operations[*index as usize].return_us;
         to_try[first..].sort_unstable_by_key(|index| std::cmp::Reverse(return_us(index)));
+        let returning = to_try.len();
+        for open in 0..self.open.len() {
+            let index = self.open[open];
+            let twin = self.timeline.twin_of[index as usize];
+            let twin_waits = twin != NONE && !self.used.has(self.timeline.slot_of[twin as usize]);
+            let is_used = self.used.has(self.timeline.slot_of[index as usize]);
+            if !twin_waits && !is_used && self.may_follow(index, in_vain) {
+                to_try.push(index);
+            }
+        }
+        // Tried last.
+        to_try[first..].rotate_left(returning - first);
+    }
+
+    /// Whether an operation can take effect now and is not pointless.
+    fn may_follow(&mut self, index: u32, in_vain: bool) -> bool {
+        let operation = &self.operations[index as usize];
+        let action = operation.action;
+        if is_pure(action) || (in_vain && !builds_on(action)) {
+            return false;
+        }
+        let Some(after) = self.after(action) else { return false };
+        if operation.return_us == NEVER && after == self.value {
+            return false;
+        }
+        let meets_it = self.sights.meets(index).is_none_or(|value| value == self.value);
+        meets_it && (after == self.value || !self.sights.hold(self.value, index))
     }
 
     fn stuck(self) -> Stretch {
@@ -352,4 +452,9 @@ impl<'a, M: Mask> Search<'a, M> {
 /// Whether it changes nothing wherever it can take effect.
 fn is_pure(action: Action) -> bool {
     matches!(action, Action::Get(_) | Action::Cas { told: Some(Cas::Mismatch(_)), .. })
+}
+
+/// Whether what it does depends on the value before.
+fn builds_on(action: Action) -> bool {
+    matches!(action, Action::Append(_) | Action::Cas { .. })
 }

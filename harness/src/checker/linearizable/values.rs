@@ -7,6 +7,10 @@ use super::{Action, Cas, Value};
 /// The value of a key that was never written, or was deleted.
 pub const ABSENT: Value = 0;
 
+/// Stands for every value that nobody ever sees, nor anything that could be made from it: one is as
+/// good as another.
+pub const UNSEEN: Value = Value::MAX;
+
 /// The texts of all values.
 #[derive(Clone, Debug)]
 pub struct Values {
@@ -44,9 +48,9 @@ impl Values {
         self.numbers.len()
     }
 
-    /// The text of a value; `None` for [`ABSENT`].
+    /// The text of a value; `None` for [`ABSENT`] and [`UNSEEN`].
     pub fn text(&self, value: Value) -> Option<&str> {
-        (value != ABSENT).then(|| &*self.texts[value as usize])
+        (value != ABSENT && value != UNSEEN).then(|| &*self.texts[value as usize])
     }
 
     /// The value after `action` on `before`, or `None` if it cannot have happened there.
@@ -55,6 +59,7 @@ impl Values {
             Action::Get(seen) => (seen == before).then_some(before),
             Action::Put(value) => Some(value),
             Action::Delete => Some(ABSENT),
+            Action::Append(_) if before == UNSEEN => Some(UNSEEN),
             Action::Append(text) => Some(self.append(before, text)),
             Action::Cas { expected, new, told } => match told {
                 Some(Cas::Done) | None => (before == expected).then_some(new),
@@ -64,6 +69,24 @@ impl Values {
                 Some(Cas::Mismatch(None)) => (before != expected).then_some(before),
             },
         }
+    }
+
+    /// Whether `value` can be what an append makes.
+    pub(super) fn ends_with(&self, value: Value, append: Action) -> bool {
+        let Action::Append(end) = append else { return false };
+        value != ABSENT && self.texts[value as usize].ends_with(&*self.texts[end as usize])
+    }
+
+    /// What an append that made `value` must have met; `None` if there are two possibilities.
+    pub(super) fn without_end(&mut self, value: Value, append: Action) -> Option<Value> {
+        let Action::Append(end) = append else { return None };
+        let before = self.texts[value as usize].strip_suffix(&*self.texts[end as usize])?;
+        // Nothing and an empty text make no difference to an append.
+        if before.is_empty() {
+            return (!self.numbers.contains_key("")).then_some(ABSENT);
+        }
+        let before = before.to_owned();
+        Some(self.number(&before))
     }
 
     fn append(&mut self, before: Value, text: Value) -> Value {
