@@ -150,16 +150,18 @@ fn draw_action(random: &mut StdRng, texts: &[u32], fresh: &mut dyn FnMut() -> u3
 
 /// A small history that might have happened, or nearly: half of the answers come from running the
 /// operations one after the other at random moments.
-fn draw(random: &mut StdRng) -> (Vec<Operation>, Values) {
+fn draw(random: &mut StdRng, most: u64, one_times_out_of: u32) -> (Vec<Operation>, Values) {
     let mut values = Values::default();
     let texts = ["a", "b", "ab"].map(|text| values.number(text));
     let kinds = random.random_range(0..3);
-    let count = random.random_range(1..=7);
+    let count = random.random_range(1..=most);
     let mut moments: Vec<u64> = (0..3 * count).collect();
     let mut fresh_number = 0;
     let mut operations = Vec::new();
     for _ in 0..count {
-        let mut take = || moments.swap_remove(random.random_range(0..moments.len()));
+        // Not too far from each other, or everything would be concurrent.
+        let near = random.random_range(0..moments.len());
+        let mut take = || moments.remove(near.min(moments.len() - 1) / random.random_range(1..=2));
         let mut times = [take(), take(), take()];
         times.sort_unstable();
         let mut fresh = || {
@@ -184,7 +186,7 @@ fn draw(random: &mut StdRng) -> (Vec<Operation>, Values) {
     }
     let mut operations: Vec<Operation> = operations.into_iter().map(|(_, it)| it).collect();
     for operation in &mut operations {
-        if random.random_range(0..6) == 0 {
+        if random.random_range(0..one_times_out_of) == 0 {
             operation.return_us = NEVER;
             if let Action::Cas { told, .. } = &mut operation.action {
                 *told = None;
@@ -219,7 +221,7 @@ fn random_histories_are_judged_as_two_others_judge_them() {
     let mut random = StdRng::seed_from_u64(11);
     let (mut good, mut bad) = (0, 0);
     for number in 0..histories() {
-        let (operations, values) = draw(&mut random);
+        let (operations, values) = draw(&mut random, 7, 6);
         let expected = by_brute_force(&operations, &values);
         if number % 20 == 0 {
             assert_eq!(by_porcupine(&operations, &values), expected, "{operations:?}");
@@ -238,6 +240,24 @@ fn random_histories_are_judged_as_two_others_judge_them() {
     }
     // Both kinds come up, or the test would prove little.
     assert!(good > histories() / 10 && bad > histories() / 10, "{good} good, {bad} bad");
+}
+
+#[test]
+fn longer_histories_are_judged_as_porcupine_judges_them() {
+    let mut random = StdRng::seed_from_u64(12);
+    let (mut good, mut bad) = (0, 0);
+    for number in 0..histories() / 20 {
+        let (operations, values) = draw(&mut random, 30, 20);
+        if operations.iter().filter(|it| it.return_us == NEVER).count() > 4 {
+            continue;
+        }
+        let expected = by_porcupine(&operations, &values);
+        let verdict = check(&[operations.clone()], &mut values.clone(), Budget::default());
+        assert_eq!(verdict == Verdict::Linearizable, expected, "{number}: {operations:?}");
+        assert!(!matches!(verdict, Verdict::Undecided { .. }), "{number}: {operations:?}");
+        if expected { good += 1 } else { bad += 1 }
+    }
+    assert!(good > 100 && bad > 100, "{good} good, {bad} bad");
 }
 
 #[test]

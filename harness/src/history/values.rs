@@ -102,7 +102,14 @@ fn even_null<'de, D: Deserializer<'de>>(
 /// Names the file and the line that is not what it should be.
 pub fn read(path: &Path, model: Model) -> Result<ValueHistory> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut lines = BufReader::with_capacity(1 << 16, file);
+    parse(BufReader::with_capacity(1 << 16, file), path, model)
+}
+
+/// Reads the history in `lines`, which come from `path`.
+///
+/// # Errors
+/// Names the line that is not what it should be.
+pub fn parse(mut lines: impl BufRead, path: &Path, model: Model) -> Result<ValueHistory> {
     let mut reader = Reader { model, ..Reader::default() };
     let mut line = Vec::new();
     for number in 1.. {
