@@ -232,7 +232,11 @@ fn compile(
     for line in BufReader::new(stdout).lines() {
         let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
         if let Some(error) = compile_error(&message["message"]) {
-            eprint!("{}", message["message"]["rendered"].as_str().unwrap_or_default());
+            let rendered = message["message"]["rendered"].as_str().unwrap_or_default();
+            match console::colors_enabled_stderr() {
+                true => eprint!("{rendered}"),
+                false => eprint!("{}", console::strip_ansi_codes(rendered)),
+            }
             errors.extend(error);
         }
         if message["target"]["name"] == lab.name.as_str()

@@ -49,6 +49,9 @@ pub struct Milestone {
     pub id: String,
     /// The gap that breaks it while it is open.
     pub gap: u32,
+    /// Other gaps that can break it while they are open.
+    #[serde(default)]
+    pub also: Vec<u32>,
     /// What it is worth.
     pub points: u32,
     /// How many seeds a grade tries.

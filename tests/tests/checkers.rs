@@ -285,6 +285,14 @@ fn what_an_older_token_does_later_is_wrong() {
 }
 
 #[test]
+fn a_token_that_two_have_may_write_twice_under_one_number() {
+    // That the token was granted twice is another check's to tell.
+    let one = write((3, 1), 10, Some((20, Told::Ok)));
+    let other = Write { owner: "c4".into(), value: "c4's".into(), call_us: 30, ..one.clone() };
+    assert_eq!(fencing::fenced(&[one, other], &[read((3, 1), 21, 29)]), None);
+}
+
+#[test]
 fn a_write_in_calm_is_answered_soon() {
     let late = |write: Write, weather: &Weather| {
         fencing::answered(&[write], 100, weather, 1000).map(|late| late.took_us)

@@ -157,10 +157,13 @@ fn late_writes(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
 
 /// A read of what was never written, or not yet sent.
 fn unwritten(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
-    let by_version: BTreeMap<Version, &Write> =
-        writes.iter().map(|write| (write.version, *write)).collect();
+    // A token that was granted twice may have written twice under one number.
+    let mut by_version: BTreeMap<(Version, &str), &Write> = BTreeMap::new();
+    for write in writes {
+        by_version.insert((write.version, &write.value), write);
+    }
     reads.iter().filter(|read| read.version != (0, 0)).find_map(|read| {
-        let write = by_version.get(&read.version).filter(|write| write.value == read.value);
+        let write = by_version.get(&(read.version, read.value.as_str()));
         let what = match write {
             Some(write) if write.call_us <= read.return_us => return None,
             Some(write) => format!("which was only sent at {}", seconds(write.call_us)),

@@ -11,20 +11,33 @@ pub fn tell(reason: &Reason, struck: &[Struck]) -> String {
     let Some(finding) = &reason.finding else { return reason.sentence.clone() };
     let before = match fault_before(finding, struck) {
         Some(fault) => format!("Before it, {}.", describe(fault)),
-        None => "Nothing had been broken before it.".to_owned(),
+        None => "Nothing had been broken shortly before it.".to_owned(),
     };
     format!("{} {before}", reason.sentence)
 }
 
+/// How long before the beginning of a finding a fault may be over and still be told, in
+/// microseconds.
+const SHORTLY_US: u64 = 500_000;
+
 /// The last fault before the end of the finding; one on a message of its clients if there was one
 /// since it began.
 fn fault_before<'a>(finding: &Finding, struck: &'a [Struck]) -> Option<&'a Struck> {
-    let before = || struck.iter().rev().filter(|fault| felt_us(fault) <= finding.at_us);
+    let is_near = |fault: &&Struck| {
+        felt_us(fault) <= finding.at_us && fault.until_us + SHORTLY_US >= finding.since_us
+    };
+    let before = || struck.iter().rev().filter(is_near);
     let concerns = |fault: &&Struck| {
         fault.at_us >= finding.since_us
-            && fault.message.as_ref().is_some_and(|it| finding.clients.contains(&it.from))
+            && fault.message.as_ref().is_some_and(|it| names(finding, &it.from))
     };
     before().find(concerns).or_else(|| before().next())
+}
+
+/// Whether the finding is about this client, in whichever of its lives (`c4`, `c4.2`).
+fn names(finding: &Finding, client: &str) -> bool {
+    let client_of = |owner: &str| owner.split('.').next() == Some(client);
+    finding.clients.iter().any(|owner| client_of(owner))
 }
 
 /// When a fault could first be felt: a duplicate and a held message, when it arrives.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use comfy_table::{Cell, Color, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{
+    Cell, Color, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
+};
 use console::{Term, style};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -110,15 +112,38 @@ pub fn print(lab: &Lab, grade: &Grade) {
         grade.variant,
         Duration::from_millis(grade.wall_ms).as_secs_f64(),
     );
-    let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
-    if let (Some(open), "mine") = (open, grade.variant.as_str()) {
-        let gap = lab.milestones.iter().find(|known| known.id == open.id).map_or(0, |it| it.gap);
-        println!(
-            "next:  read about gap {gap} in labs/{}/README.md, mend it, then\n       \
-             cargo lab grade {} --milestone {}",
-            grade.lab, grade.lab, open.id
-        );
+    if grade.variant == "mine" {
+        println!("next:  {}", next_step(lab, grade));
     }
+}
+
+/// What a learner may do next.
+fn next_step(lab: &Lab, grade: &Grade) -> String {
+    let name = &grade.lab;
+    if !grade.build.ok {
+        return format!("make it compile, then cargo lab grade {name}");
+    }
+    let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
+    let Some(open) = open else {
+        return match grade.milestones.len() == lab.milestones.len() {
+            true => format!("other schedules: cargo lab grade {name} --seed 100 --runs 20"),
+            false => format!("the other milestones: cargo lab grade {name}"),
+        };
+    };
+    let known = lab.milestones.iter().find(|known| known.id == open.id);
+    let (gap, also) = known.map_or((0, &[][..]), |it| (it.gap, &it.also[..]));
+    let also: Vec<String> = also.iter().map(u32::to_string).collect();
+    let also = match also.is_empty() {
+        true => String::new(),
+        false => {
+            format!("\n       (if that is mended, one of {} can be behind it)", also.join(", "))
+        }
+    };
+    format!(
+        "read about gap {gap} in labs/{name}/README.md, mend it, then\n       \
+         cargo lab grade {name} --milestone {}{also}",
+        open.id
+    )
 }
 
 /// Text after a label, wrapped to the terminal's width.
@@ -138,7 +163,8 @@ fn worst(milestone: &Graded) -> Option<&Outcome> {
 
 fn table(grade: &Grade) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["milestone", "", "verdict", "runs held", "faults that bit", "points"]);
     for milestone in &grade.milestones {
         let held = milestone.runs.iter().filter(|run| run.verdict == Verdict::Passed).count();

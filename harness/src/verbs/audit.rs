@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use anyhow::{Context, Result, ensure};
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
     cluster::warden::Warden,
@@ -105,7 +105,7 @@ fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Resu
         ensure!(!rows.is_empty(), "lab {} has no variant {}", lab.name, args.variant.join(", "));
     }
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     let ids = lab.milestones.iter().map(|milestone| milestone.id.clone());
     table.set_header(["variant".to_owned()].into_iter().chain(ids));
     let mut unmet = Vec::new();

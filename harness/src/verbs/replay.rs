@@ -1,6 +1,6 @@
 //! `lab replay`: tries the schedule of a recorded run again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -22,6 +22,9 @@ use crate::{
 pub struct Args {
     /// The folder of the run, as a report names it
     run_dir: PathBuf,
+    /// Run the very program that was recorded, not the code as it is now
+    #[arg(long)]
+    recorded: bool,
 }
 
 /// Replays, and says whether the recorded verdict came again: exit code 0 if it did, 1 if not.
@@ -47,7 +50,7 @@ pub fn run(args: &Args) -> Result<u8> {
          between them may take another order."
     );
     let warden = Warden::start()?;
-    let program = recorded_program(&workspace, &lab, &inputs, &warden)?;
+    let program = program(&workspace, &lab, &inputs, args.recorded, &warden)?;
     let plan = Plan {
         run_dir: dir.join(&milestone.id).join(inputs.seed.to_string()),
         inputs: Inputs { program, ..inputs },
@@ -64,23 +67,25 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!again))
 }
 
-/// The very program of the recorded run while it is kept, else the variant as it is now.
-fn recorded_program(
+/// The variant as it is now, or the very program of the recorded run.
+fn program(
     workspace: &Workspace,
     lab: &Lab,
     inputs: &Inputs,
+    recorded: bool,
     warden: &Warden,
 ) -> Result<PathBuf> {
-    if inputs.program.is_file() {
-        return Ok(inputs.program.clone());
+    if recorded {
+        let gone = || format!("the recorded program {} is gone", inputs.program.display());
+        return inputs.program.is_file().then(|| inputs.program.clone()).with_context(gone);
     }
     let variant: Variant = inputs.variant.parse()?;
     match build::build(workspace, lab, &variant, warden) {
         Ok(program) => {
             if program.fingerprint != inputs.fingerprint {
-                println!("The code of {variant} has changed since; this replays it as it is now.");
+                println!("The code of {variant} has changed since: this runs it as it is now.");
             }
-            Ok(Path::to_owned(&program.path))
+            Ok(program.path)
         }
         Err(BuildError::Compile { sentence, .. }) => anyhow::bail!(sentence),
         Err(BuildError::Harness(error)) => Err(error),
