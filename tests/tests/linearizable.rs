@@ -226,7 +226,8 @@ fn random_histories_are_judged_as_two_others_judge_them() {
         if number % 20 == 0 {
             assert_eq!(by_porcupine(&operations, &values), expected, "{operations:?}");
         }
-        let verdict = check(&[operations.clone()], &mut values.clone(), Budget::default());
+        let verdict =
+            check(std::slice::from_ref(&operations), &mut values.clone(), Budget::default());
         match verdict {
             Verdict::Linearizable => assert!(expected, "{number}: {operations:?}"),
             Verdict::NotLinearizable(found) => {
@@ -252,7 +253,8 @@ fn longer_histories_are_judged_as_porcupine_judges_them() {
             continue;
         }
         let expected = by_porcupine(&operations, &values);
-        let verdict = check(&[operations.clone()], &mut values.clone(), Budget::default());
+        let verdict =
+            check(std::slice::from_ref(&operations), &mut values.clone(), Budget::default());
         assert_eq!(verdict == Verdict::Linearizable, expected, "{number}: {operations:?}");
         assert!(!matches!(verdict, Verdict::Undecided { .. }), "{number}: {operations:?}");
         if expected { good += 1 } else { bad += 1 }

@@ -23,13 +23,14 @@ const MOST_OPERATIONS: usize = 8_000_000;
 const MOST_TEXT: usize = 512 << 20;
 
 /// What may be done to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Model {
     /// `get` and `put`.
     Register,
     /// `cas` as well.
     CasRegister,
     /// `append` and `delete` as well.
+    #[default]
     Kv,
 }
 
@@ -140,12 +141,6 @@ struct Reader {
     last: FxHashMap<u32, (u64, u64, u32)>,
     operations: usize,
     text_bytes: usize,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self::Kv
-    }
 }
 
 impl Reader {

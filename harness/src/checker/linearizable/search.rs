@@ -43,7 +43,7 @@ pub fn decide(
     match timeline.slots.max(timeline.open) {
         ..=64 => Search::<u64>::new(operations, &timeline, starts, (seen, values), is_last)
             .run(starts, steps, deadline),
-        ..=128 => Search::<u128>::new(operations, &timeline, starts, (seen, values), is_last)
+        65..=128 => Search::<u128>::new(operations, &timeline, starts, (seen, values), is_last)
             .run(starts, steps, deadline),
         _ => Search::<Box<[u64]>>::new(operations, &timeline, starts, (seen, values), is_last)
             .run(starts, steps, deadline),
