@@ -176,8 +176,14 @@ fn run_all<'a>(
     ran.extend(run_side_by_side(timed, jobs.min(TIMED_JOBS), warden, watcher));
     let mut outcomes = Vec::new();
     for (milestone, plan, mut outcome) in ran {
+        let wants_quiet = needs_quiet(&outcome);
+        if outcome.busy {
+            outcome = once_more_alone(&plan, &outcome, warden);
+        }
         if outcome.verdict == Verdict::Slow {
             outcome = confirm_slow(&plan, outcome, warden);
+        }
+        if wants_quiet {
             watcher.ran(milestone, &outcome);
         }
         outcomes.push((milestone, outcome));
@@ -199,7 +205,7 @@ fn run_side_by_side<'a>(
             scope.spawn(move || {
                 while let Some((milestone, plan)) = next(queue) {
                     let outcome = run::execute(&plan, warden);
-                    if outcome.verdict != Verdict::Slow {
+                    if !needs_quiet(&outcome) {
                         watcher.ran(milestone, &outcome);
                     }
                     sender.send((milestone, plan, outcome)).expect("collected below");
@@ -213,6 +219,19 @@ fn run_side_by_side<'a>(
 
 fn next<'a>(queue: &Mutex<VecDeque<Planned<'a>>>) -> Option<Planned<'a>> {
     queue.lock().expect("no holder of this lock panics").pop_front()
+}
+
+/// Whether a run has to be tried again with the machine to itself before it counts.
+fn needs_quiet(outcome: &Outcome) -> bool {
+    outcome.busy || outcome.verdict == Verdict::Slow
+}
+
+/// A run that the machine was too busy for, perhaps with those beside it, says what it says when it
+/// is alone.
+fn once_more_alone(plan: &Plan, first: &Outcome, warden: &Warden) -> Outcome {
+    let run_dir = plan.run_dir.with_file_name(format!("{}-alone", first.seed));
+    let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden);
+    run::keep(Outcome { retries: first.retries + 1 + again.retries, ..again })
 }
 
 /// A run that was slow counts as slow only if it is again and again, alone on the machine.

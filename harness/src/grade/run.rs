@@ -100,6 +100,9 @@ pub struct Outcome {
     pub lateness_ms: u64,
     /// How often it was run again: redrawn schedules, and repetitions of a slow run.
     pub retries: u32,
+    /// Whether the machine was too busy to tell.
+    #[serde(default)]
+    pub busy: bool,
     /// The command that tries the same schedule again.
     pub replay: String,
     /// How long it took, in milliseconds.
@@ -119,6 +122,7 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
         bites: BTreeMap::new(),
         lateness_ms: 0,
         retries: 0,
+        busy: false,
         replay: format!("cargo lab replay {}", crate::workspace::shown(&plan.run_dir)),
         wall_ms: 0,
         run_dir: plan.run_dir.clone(),
@@ -129,6 +133,7 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
         match run_once(plan, redraw, warden) {
             Ok(judged) => {
                 outcome.verdict = judged.reason.verdict;
+                outcome.busy = judged.reason.busy;
                 outcome.story = story::tell(&judged.reason, &judged.struck);
                 outcome.lateness_ms = judged.lateness_us / 1000;
                 let toothless = judged.bites.values().any(|bites| bites.bit == 0);

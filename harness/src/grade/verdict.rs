@@ -99,15 +99,17 @@ pub struct Reason {
     pub sentence: String,
     /// The finding behind it, if there is one.
     pub finding: Option<Finding>,
+    /// Whether only the machine's lateness kept it from being graver.
+    pub busy: bool,
 }
 
 impl Reason {
     fn new(verdict: Verdict, sentence: impl Into<String>) -> Self {
-        Self { verdict, sentence: sentence.into(), finding: None }
+        Self { verdict, sentence: sentence.into(), finding: None, busy: false }
     }
 
     fn of(verdict: Verdict, finding: Finding) -> Self {
-        Self { verdict, sentence: finding.sentence.clone(), finding: Some(finding) }
+        Self { verdict, sentence: finding.sentence.clone(), finding: Some(finding), busy: false }
     }
 }
 
@@ -150,7 +152,7 @@ fn judge_late(late: Late, verdict: Verdict, lateness: &Lateness) -> Reason {
         seconds(machine_us),
         late.finding.sentence
     );
-    Reason { verdict: Verdict::Inconclusive, sentence, finding: Some(late.finding) }
+    Reason { verdict: Verdict::Inconclusive, sentence, finding: Some(late.finding), busy: true }
 }
 
 #[cfg(test)]
