@@ -263,6 +263,18 @@ fn longer_histories_are_judged_as_porcupine_judges_them() {
 }
 
 #[test]
+fn more_operations_at_once_than_one_word_holds_are_judged() {
+    let mut values = Values::default();
+    let same = values.number("same");
+    let during = |action| Operation { action, call_us: 0, return_us: 100 };
+    // Put twice, so that it takes a search.
+    let mut operations = vec![during(Action::Put(same)); 2];
+    operations.extend(vec![during(Action::Get(same)); 300]);
+    let verdict = check(&[operations], &mut values, Budget::default());
+    assert_eq!(verdict, Verdict::Linearizable);
+}
+
+#[test]
 fn a_budget_that_is_used_up_decides_nothing() {
     let mut values = Values::default();
     let texts: Vec<u32> = (0..12).map(|n| values.number(&format!("v{n}"))).collect();

@@ -9,6 +9,7 @@
 mod search;
 mod seen;
 mod sights;
+mod timeline;
 mod values;
 mod zones;
 

@@ -17,8 +17,10 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 
 use super::{
-    ABSENT, Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values, seen::Seen,
+    ABSENT, Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values,
+    seen::Seen,
     sights::Sights,
+    timeline::{Event, Mask, NONE, Timeline},
 };
 
 /// How many configurations are remembered before a search is given up: about 48 MiB of them.
@@ -41,124 +43,10 @@ pub fn decide(
 ) -> Stretch {
     let timeline = Timeline::new(operations);
     match timeline.slots.max(timeline.open) {
-        ..=64 => Search::<u64>::new(operations, &timeline, starts, (seen, values), is_last)
+        ..=128 => Search::<u128>::new(operations, &timeline, starts, (seen, values), is_last)
             .run(starts, steps, deadline),
-        65..=128 => Search::<u128>::new(operations, &timeline, starts, (seen, values), is_last)
+        _ => Search::<Box<[u128]>>::new(operations, &timeline, starts, (seen, values), is_last)
             .run(starts, steps, deadline),
-        _ => Search::<Box<[u64]>>::new(operations, &timeline, starts, (seen, values), is_last)
-            .run(starts, steps, deadline),
-    }
-}
-
-/// A call or a return.
-#[derive(Clone, Copy)]
-struct Event {
-    operation: u32,
-    is_return: bool,
-}
-
-/// Calls and returns by time.
-struct Timeline {
-    events: Vec<Event>,
-    /// Operations under way at the same time have different slots. Those that never return have
-    /// slots of their own kind.
-    slot_of: Vec<u32>,
-    slots: usize,
-    /// How many never return.
-    open: usize,
-    /// For an operation that never returned, the one before it that did the same: which of the two
-    /// happened first makes no difference.
-    twin_of: Vec<u32>,
-}
-
-const NONE: u32 = u32::MAX;
-
-impl Timeline {
-    fn new(operations: &[Operation]) -> Self {
-        let mut times: Vec<(u64, bool, u32)> = Vec::with_capacity(2 * operations.len());
-        for (index, operation) in (0..).zip(operations) {
-            times.push((operation.call_us, false, index));
-            if operation.return_us != NEVER {
-                times.push((operation.return_us, true, index));
-            }
-        }
-        // At one moment, calls come first: what touches is concurrent.
-        times.sort_unstable();
-        let events: Vec<Event> =
-            times.iter().map(|&(_, is_return, operation)| Event { operation, is_return }).collect();
-        let (mut slot_of, mut twin_of) = (vec![0; operations.len()], vec![NONE; operations.len()]);
-        let (mut free, mut slots, mut open) = (Vec::new(), 0_u32, 0_u32);
-        let mut last: FxHashMap<Action, u32> = FxHashMap::default();
-        for Event { operation, is_return } in &events {
-            let index = *operation as usize;
-            if *is_return {
-                free.push(slot_of[index]);
-            } else if operations[index].return_us == NEVER {
-                let earlier = last.insert(operations[index].action, *operation);
-                twin_of[index] = earlier.unwrap_or(NONE);
-                slot_of[index] = open;
-                open += 1;
-            } else {
-                slot_of[index] = free.pop().unwrap_or_else(|| {
-                    slots += 1;
-                    slots - 1
-                });
-            }
-        }
-        Self { events, slot_of, slots: slots as usize, open: open as usize, twin_of }
-    }
-}
-
-/// A set of slots.
-trait Mask: Clone + Eq + std::hash::Hash {
-    fn none(slots: usize) -> Self;
-    fn has(&self, slot: u32) -> bool;
-    fn flip(&mut self, slot: u32);
-    fn is_within(&self, other: &Self) -> bool;
-}
-
-impl Mask for u64 {
-    fn none(_: usize) -> Self {
-        0
-    }
-    fn has(&self, slot: u32) -> bool {
-        self >> slot & 1 == 1
-    }
-    fn flip(&mut self, slot: u32) {
-        *self ^= 1 << slot;
-    }
-    fn is_within(&self, other: &Self) -> bool {
-        self & !other == 0
-    }
-}
-
-impl Mask for u128 {
-    fn none(_: usize) -> Self {
-        0
-    }
-    fn has(&self, slot: u32) -> bool {
-        self >> slot & 1 == 1
-    }
-    fn flip(&mut self, slot: u32) {
-        *self ^= 1 << slot;
-    }
-    fn is_within(&self, other: &Self) -> bool {
-        self & !other == 0
-    }
-}
-
-impl Mask for Box<[u64]> {
-    fn none(slots: usize) -> Self {
-        vec![0; slots.div_ceil(64)].into()
-    }
-    fn has(&self, slot: u32) -> bool {
-        self[slot as usize / 64].has(slot % 64)
-    }
-    fn flip(&mut self, slot: u32) {
-        self[slot as usize / 64].flip(slot % 64);
-    }
-    fn is_within(&self, other: &Self) -> bool {
-        self.iter().zip(other).all(|(one, other)| one.is_within(other))
     }
 }
 
