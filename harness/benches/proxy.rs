@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::fabric::{Fabric, Link, RunClock, decode::Decoder, record::Recorder};
+use harness::fabric::{Connection, Fabric, Link, RunClock, decode::Decoder, record::Recorder};
 use node::Channel;
 use proto::lock::{
     AcceptReply, AcceptRequest, Ballot, DESCRIPTORS, LoadReply, LoadRequest, PrepareReply,
@@ -105,7 +105,7 @@ fn main() -> Result<()> {
     })?;
     let clock = RunClock::default();
     let (fabric, _strikes) = Fabric::new(clock.clone(), Decoder::new(DESCRIPTORS)?, recorder);
-    let link = Link::between_nodes(fabric, "n1", "n2", &server.address.to_string());
+    let link = Link::between_nodes(fabric, "n1", "n2", Connection::to(&server.address.to_string()));
     let proxy = ServiceThread::start("proxy", |listener| link.serve(listener))?;
     clock.start();
 

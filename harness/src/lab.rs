@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     fabric::{
@@ -68,7 +68,7 @@ pub struct Milestone {
 }
 
 /// A cluster, what its clients do, what is broken, and what must hold.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// A short name: `kill-all`.

@@ -3,12 +3,15 @@
 pub mod build;
 pub mod checker;
 pub mod cluster;
+pub mod explore;
 pub mod fabric;
+pub mod files;
 pub mod gaps;
 pub mod grade;
 pub mod history;
 pub mod lab;
 pub mod report;
+pub mod simulation;
 pub mod variant;
 pub mod verbs;
 pub mod workload;

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::{
     cluster::warden,
-    verbs::{audit, check, grade, overview, replay, reset, run},
+    verbs::{audit, check, explore, grade, overview, replay, reset, run, shrink},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,6 +36,14 @@ enum Verb {
     Grade(grade::Args),
     /// Prove the grader: references pass, every gap and every wrong answer is caught
     Audit(audit::Args),
+    /// Try thousands of schedules in simulation, until one fails
+    ///
+    /// All nodes, clients and faults run in one process on virtual time: the lab's own code, but no
+    /// sockets, no real disk, and Rust only. What fails here is a failure; what holds here is yet
+    /// to be graded.
+    Explore(explore::Args),
+    /// Make a failing run of explore small: few faults, few operations
+    Shrink(shrink::Args),
     /// Try the schedule of a recorded run again
     Replay(replay::Args),
     /// Start a lab's nodes in the foreground, to be tried by hand
@@ -78,6 +86,8 @@ fn obey(cli: Cli) -> Result<u8> {
         None => overview::run(),
         Some(Verb::Grade(args)) => grade::run(args),
         Some(Verb::Audit(args)) => audit::run(&args),
+        Some(Verb::Explore(args)) => explore::run(&args),
+        Some(Verb::Shrink(args)) => shrink::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),

@@ -1,5 +1,7 @@
 //! What the tests share: the `lab` program, submissions, and a turn on the machine.
 
+pub mod wire;
+
 use std::{
     env, fs,
     fs::File,
@@ -112,4 +114,10 @@ pub fn submission(file: &str, edit: impl Fn(String) -> String) -> TempDir {
 /// The path of a submission as an argument.
 pub fn path(folder: &TempDir) -> &str {
     folder.path().to_str().expect("a temporary folder has a plain name")
+}
+
+/// A submission whose nodes do `what` when they start.
+pub fn node_that(what: &str) -> TempDir {
+    let opening = "let now_ms = context.clock.now_ms();";
+    submission("voter.rs", |text| text.replace(opening, &format!("{what}\n{opening}")))
 }

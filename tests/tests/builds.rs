@@ -26,7 +26,9 @@ fn marked(mark: &str) -> TempDir {
 
 fn build(lab: &Lab, workspace: &Workspace, folder: &TempDir) -> Vec<u8> {
     let variant = Variant::Folder(folder.path().to_owned());
-    let Ok(program) = build::build(workspace, lab, &variant, &Warden::start().unwrap()) else {
+    let Ok(program) =
+        build::build(workspace, lab, &variant, build::Kind::Node, &Warden::start().unwrap())
+    else {
         panic!("it builds")
     };
     let bytes = fs::read(&program.path).unwrap();

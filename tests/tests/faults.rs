@@ -24,7 +24,8 @@ fn starter() -> Program {
     let workspace = Workspace::find().unwrap();
     let lab = Lab::load(&workspace, "lock").unwrap();
     let warden = Warden::start().unwrap();
-    let Ok(program) = build::build(&workspace, &lab, &Variant::Starter, &warden) else {
+    let Ok(program) = build::build(&workspace, &lab, &Variant::Starter, build::Kind::Node, &warden)
+    else {
         panic!("it builds")
     };
     program

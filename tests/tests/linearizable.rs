@@ -275,6 +275,30 @@ fn more_operations_at_once_than_one_word_holds_are_judged() {
 }
 
 #[test]
+fn operations_that_do_the_same_at_once_are_not_tried_in_every_order() {
+    let mut values = Values::default();
+    let text = values.number("a");
+    let read = |count: usize, values: &mut Values| {
+        let seen = values.number(&"a".repeat(count));
+        Operation { action: Action::Get(seen), call_us: 300, return_us: 310 }
+    };
+    // Each returns at a time of its own, so that none can stand for another by its times alone.
+    let appends = (0..200_u64).map(|n| Operation {
+        action: Action::Append(text),
+        call_us: n % 7,
+        return_us: 20 + n,
+    });
+    let appends: Vec<_> = appends.collect();
+    for (count, is_linearizable) in [(200, true), (199, false), (201, false)] {
+        let operations = [&appends[..], &[read(count, &mut values)]].concat();
+        let budget = Budget { steps: 100_000, ..Budget::default() };
+        let verdict = check(&[operations], &mut values, budget);
+        assert_eq!(verdict == Verdict::Linearizable, is_linearizable, "{count}: {verdict:?}");
+        assert!(!matches!(verdict, Verdict::Undecided { .. }), "{count}: {verdict:?}");
+    }
+}
+
+#[test]
 fn a_budget_that_is_used_up_decides_nothing() {
     let mut values = Values::default();
     let texts: Vec<u32> = (0..12).map(|n| values.number(&format!("v{n}"))).collect();

@@ -56,12 +56,6 @@ fn code_that_does_not_compile_is_broken() {
     assert!(done.stderr.contains("no field `tokn`"), "{}", done.stderr);
 }
 
-/// A node that does `what` when it opens its vote.
-fn node_that(what: &str) -> tempfile::TempDir {
-    let opening = "let now_ms = context.clock.now_ms();";
-    submission("voter.rs", |text| text.replace(opening, &format!("{what}\n{opening}")))
-}
-
 fn broken_with(what: &str, parts: &[&str]) {
     let folder = node_that(what);
     let (report, done) =

@@ -6,6 +6,9 @@ pub mod linearizable;
 pub mod majority;
 pub mod requests;
 
+/// What a check or a bound found, by the name that a scenario gives it.
+pub type Named<T> = (String, T);
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

@@ -6,6 +6,7 @@ pub mod ports;
 pub mod proc;
 pub mod process;
 mod scratch;
+pub mod simulated;
 pub mod warden;
 
 use std::{fmt, future::Future};

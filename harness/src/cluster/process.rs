@@ -41,7 +41,7 @@ use super::{
     scratch::Scratch,
     warden::Warden,
 };
-use crate::fabric::{Fabric, Link};
+use crate::fabric::{Connection, Fabric, Link};
 
 /// How long a node may take from its start to being ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -110,8 +110,12 @@ impl ProcessCluster {
         for (index, name) in names.iter().enumerate() {
             let mut peers = Vec::new();
             for (peer_index, peer) in names.iter().enumerate().filter(|(_, peer)| *peer != name) {
-                let link =
-                    Link::between_nodes(fabric.clone(), name, peer, &ports.address(peer_index));
+                let link = Link::between_nodes(
+                    fabric.clone(),
+                    name,
+                    peer,
+                    Connection::to(&ports.address(peer_index)),
+                );
                 let listener = TcpListener::bind("127.0.0.1:0").await?;
                 peers.push(format!("{peer}={}", listener.local_addr()?));
                 tokio::spawn(link.serve(listener));
@@ -267,7 +271,7 @@ impl Cluster for ProcessCluster {
     fn client(&self, client: &str, node: &str) -> Channel {
         let mut links = self.client_links.lock().expect("no holder of this lock panics");
         let address = &self.members[node].address;
-        let make = || Link::from_client(self.fabric.clone(), client, node, address);
+        let make = || Link::from_client(self.fabric.clone(), client, node, Connection::to(address));
         links.entry((client.to_owned(), node.to_owned())).or_insert_with(make).clone().channel()
     }
 }

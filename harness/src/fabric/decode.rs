@@ -26,6 +26,12 @@ impl Decoder {
         self.methods(method).next().is_some()
     }
 
+    /// The names of all methods.
+    pub fn method_names(&self) -> impl Iterator<Item = String> {
+        let all = self.0.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        all.map(|method| method.name().to_owned())
+    }
+
     /// Whether requests of `method` have the field `field`: a name, or several with dots between.
     pub fn asks_with(&self, method: &str, field: &str) -> bool {
         self.methods(method).any(|it| has_path(&it.input(), field))

@@ -238,6 +238,12 @@ pub struct Aim {
 }
 
 impl Aim {
+    /// Any request of `method`.
+    pub fn at(method: String) -> Self {
+        let (from, to, request, reply, same) = (None, None, None, None, None);
+        Self { method, from, to, phase: Phase::Request, request, reply, same }
+    }
+
     /// Whether it only makes sense after another message.
     pub fn follows(&self) -> bool {
         let is_role = |name: &Option<String>| {

@@ -10,10 +10,8 @@ use std::{
 };
 
 use anyhow::Result;
-use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts, uri::Scheme,
-};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, request::Parts};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::{sync::oneshot, time::sleep};
 use tonic::{Status, body::Body};
@@ -31,7 +29,7 @@ pub async fn carry(link: Arc<Link>, head: Parts, body: Bytes) -> Response<Body> 
     let flight = Flight::start(link, head, body);
     let (answer, answered) = oneshot::channel();
     // A message travels on its own: a sender that gives up does not call it back.
-    tokio::spawn(flight.clone().travel(answer));
+    super::spawn(flight.clone().travel(answer));
     let mut waiting = Waiting { flight, done: false };
     let reply = answered.await;
     waiting.done = reply.is_ok();
@@ -52,10 +50,14 @@ struct Flight {
 }
 
 /// A whole reply, held until the fabric lets it go.
-struct Reply {
-    head: http::response::Parts,
-    body: Bytes,
-    trailers: Option<HeaderMap>,
+#[derive(Debug)]
+pub struct Reply {
+    /// Its head.
+    pub head: http::response::Parts,
+    /// Its gRPC frame; empty when the call failed.
+    pub body: Bytes,
+    /// How the call ended, unless the head says so already.
+    pub trailers: Option<HeaderMap>,
 }
 
 impl Flight {
@@ -192,39 +194,15 @@ impl Flight {
                 copy.link.fabric.wait(hold).await;
                 let _ = copy.deliver().await;
             });
-            tokio::spawn(send);
+            super::spawn(send);
         }
     }
 
     async fn forward(&self) -> Result<Reply> {
-        let request = self.request()?;
-        let mut connection = self.link.connection().await?;
-        let (response, mut upload) = connection.send_request(request, false)?;
-        upload.send_data(self.body.clone(), true)?;
-        let (head, mut download) = response.await?.into_parts();
-        let mut body = BytesMut::new();
-        while let Some(chunk) = download.data().await {
-            let chunk = chunk?;
-            download.flow_control().release_capacity(chunk.len())?;
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Reply { head, body: body.freeze(), trailers: download.trailers().await? })
-    }
-
-    fn request(&self) -> Result<Request<()>> {
-        let mut request = Request::new(());
-        // A client inside this process names no host.
-        let mut uri = self.head.uri.clone().into_parts();
-        (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.link.address.clone()));
-        *request.uri_mut() = Uri::from_parts(uri)?;
-        *request.method_mut() = self.head.method.clone();
-        *request.version_mut() = Version::HTTP_2;
-        let mut headers = self.head.headers.clone();
-        headers.remove(header::CONTENT_LENGTH);
+        let mut head = self.head.clone();
         // Uncompressed, so that the record can be read and faults can be aimed.
-        headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
-        *request.headers_mut() = headers;
-        Ok(request)
+        head.headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        self.link.exit.deliver(head, self.body.clone()).await
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Message) -> T) -> T {

@@ -1,11 +1,10 @@
-//! One link of the fabric: where messages enter it, and the connection on which they leave it.
+//! One link of the fabric: where messages enter it, and what becomes of them when it is cut.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
-use h2::client::SendRequest;
-use http::{Request, uri::Authority};
+use http::{Request, Response, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http2::Builder as ServerBuilder, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,7 +18,7 @@ use tonic::body::Body;
 use super::{
     Fabric,
     fault::{Mode, Phase},
-    flight,
+    flight::{self, Reply},
 };
 
 // hyper's own limits (200 streams, 20 resets) would queue a stampede and answer a wave of
@@ -27,34 +26,49 @@ use super::{
 const MAX_STREAMS: u32 = 100_000;
 const MAX_PENDING_RESETS: usize = 10_000;
 
+/// The far end of a link.
+pub trait Exit: Send + Sync {
+    /// Hands a request (its head and its gRPC frame) to the receiver and brings back the reply.
+    ///
+    /// # Errors
+    /// When the receiver cannot be reached, or falls before it has answered.
+    fn deliver(&self, head: Parts, body: Bytes) -> Delivery<'_>;
+}
+
+/// A message on its last leg.
+pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
+
 /// The way from one client or node to one node.
 pub struct Link {
     pub(super) fabric: Fabric,
     pub(super) from: String,
     pub(super) to: String,
-    /// Where the receiver listens.
-    pub(super) address: Authority,
+    pub(super) exit: Box<dyn Exit>,
     /// Whether cuts between nodes concern it: clients reach every node.
     between_nodes: bool,
-    connection: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
 }
 
 impl Link {
-    /// The link from one node to another, which listens on `address`.
-    pub fn between_nodes(fabric: Fabric, from: &str, to: &str, address: &str) -> Arc<Self> {
-        Arc::new(Self::new(fabric, from, to, address, true))
+    /// The link from one node to another, which is reached by `exit`.
+    pub fn between_nodes(
+        fabric: Fabric,
+        from: &str,
+        to: &str,
+        exit: impl Exit + 'static,
+    ) -> Arc<Self> {
+        let (from, to, exit) = (from.into(), to.into(), Box::new(exit));
+        Arc::new(Self { fabric, from, to, exit, between_nodes: true })
     }
 
-    /// The link from a client to a node, which listens on `address`.
-    pub fn from_client(fabric: Fabric, from: &str, to: &str, address: &str) -> Arc<Self> {
-        Arc::new(Self::new(fabric, from, to, address, false))
-    }
-
-    fn new(fabric: Fabric, from: &str, to: &str, address: &str, between_nodes: bool) -> Self {
-        let connection = tokio::sync::Mutex::default();
-        let address = address.parse().expect("a node's address is a host and a port");
-        let (from, to) = (from.into(), to.into());
-        Self { fabric, from, to, address, between_nodes, connection }
+    /// The link from a client to a node, which is reached by `exit`.
+    pub fn from_client(
+        fabric: Fabric,
+        from: &str,
+        to: &str,
+        exit: impl Exit + 'static,
+    ) -> Arc<Self> {
+        let (from, to, exit) = (from.into(), to.into(), Box::new(exit));
+        Arc::new(Self { fabric, from, to, exit, between_nodes: false })
     }
 
     /// How requests on their way to the receiver, or replies on their way back, are blocked at the
@@ -70,6 +84,16 @@ impl Link {
     /// Whether connections are closed and refused at the moment.
     fn is_reset(&self) -> bool {
         [Phase::Request, Phase::Reply].map(|it| self.blocked(it)).contains(&Some(Mode::Reset))
+    }
+
+    /// Waits until connections are closed and refused.
+    pub(crate) async fn reset(&self) {
+        self.fabric.wait_for_cuts(|| self.is_reset().then_some(())).await;
+    }
+
+    /// Carries one message; for a lost one, never returns, as a network would.
+    pub(crate) async fn carry(self: Arc<Self>, head: Parts, body: Bytes) -> Response<Body> {
+        flight::carry(self, head, body).await
     }
 
     /// The link as a channel inside this process, for a client of the harness.
@@ -98,7 +122,7 @@ impl Link {
                 continue;
             }
             let _ = stream.set_nodelay(true);
-            tokio::spawn(self.clone().serve_connection(stream));
+            super::spawn(self.clone().serve_connection(stream));
         }
     }
 
@@ -116,35 +140,10 @@ impl Link {
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .serve_connection(TokioIo::new(stream), handler);
-        let reset = self.fabric.wait_for_cuts(|| self.is_reset().then_some(()));
         // How a connection ends is the sender's business: it was killed, or it hung up.
         tokio::select! {
             _ = served => {}
-            () = reset => {}
+            () = self.reset() => {}
         }
-    }
-
-    /// The connection to the receiver, made anew when the last one is gone. It sends no keepalive:
-    /// a paused node must look paused, not gone.
-    ///
-    /// This is h2 and not hyper's client, which sends the head of a message and its body in two
-    /// writes: the receiver would be woken twice.
-    pub(super) async fn connection(&self) -> Result<SendRequest<Bytes>> {
-        let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.clone()
-            && let Ok(ready) = open.ready().await
-        {
-            return Ok(ready);
-        }
-        let stream =
-            TcpStream::connect(self.address.as_str()).await.context("it does not listen")?;
-        stream.set_nodelay(true)?;
-        let (sender, driver) = h2::client::handshake(stream).await?;
-        tokio::spawn(async move {
-            // The calls on it are told how it ended.
-            let _ = driver.await;
-        });
-        let sender = sender.ready().await?;
-        Ok(connection.insert(sender).clone())
     }
 }

@@ -1,5 +1,7 @@
 //! The fabric: every link between clients and nodes, what is cut, and which message sets off what.
 
+mod clock;
+mod connection;
 pub mod decode;
 pub mod fault;
 mod flight;
@@ -9,12 +11,15 @@ pub mod schedule;
 mod trigger;
 pub mod weather;
 
-pub use link::Link;
+pub use clock::RunClock;
+pub use connection::Connection;
+pub use flight::Reply;
+pub use link::{Delivery, Exit, Link};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,7 +27,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use self::{
@@ -31,29 +36,6 @@ use self::{
     record::{Message, Recorder},
     trigger::{Seen, Triggers},
 };
-
-/// Microseconds since the start of a run: the one clock of history, record and faults; cheap to
-/// clone. It stands at 0 until the nodes are ready and the run starts.
-#[derive(Clone, Debug, Default)]
-pub struct RunClock(Arc<OnceLock<Instant>>);
-
-impl RunClock {
-    /// Starts the clock, unless it runs already.
-    pub fn start(&self) {
-        self.0.get_or_init(Instant::now);
-    }
-
-    /// The time, in microseconds.
-    pub fn now_us(&self) -> u64 {
-        let elapsed = self.0.get().map_or(Duration::ZERO, Instant::elapsed);
-        u64::try_from(elapsed.as_micros()).expect("no run lasts 500,000 years")
-    }
-
-    /// The moment `at_us` microseconds after the start, which it starts if need be.
-    pub fn instant(&self, at_us: u64) -> Instant {
-        *self.0.get_or_init(Instant::now) + Duration::from_micros(at_us)
-    }
-}
 
 /// All links of one run; cheap to clone.
 #[derive(Clone)]
@@ -288,4 +270,9 @@ impl Fabric {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().expect("no holder of this lock panics")
     }
+}
+
+/// Runs what belongs to no node: a message under way outlives the node that sent it.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    node::host::inside(None, || tokio::spawn(task));
 }

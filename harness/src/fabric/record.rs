@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Write},
+    io::{self, BufWriter, Write},
     mem,
     path::Path,
     sync::{
@@ -97,6 +97,23 @@ impl Message {
         }
     }
 
+    /// Appends everything about the message to `bytes`, to be hashed.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
+        let Self { sent_us, delivered_us, replied_us, answered_us, gave_up_us, .. } = self;
+        bytes.extend(self.id.to_le_bytes());
+        bytes.extend([self.copy, u8::from(self.held), self.lost.map_or(0, |lost| lost as u8 + 1)]);
+        bytes.extend(self.code.unwrap_or(-1).to_le_bytes());
+        for at_us in [&Some(*sent_us), delivered_us, replied_us, answered_us, gave_up_us] {
+            bytes.extend(at_us.unwrap_or(u64::MAX).to_le_bytes());
+        }
+        for text in [&self.from, &self.to, &self.path] {
+            bytes.extend(text.as_bytes());
+            bytes.push(0);
+        }
+        bytes.extend(self.request.bytes());
+        bytes.extend(self.reply.iter().flat_map(|reply| reply.bytes()));
+    }
+
     /// The method's name without its service.
     pub fn method(&self) -> &str {
         method_of(&self.path)
@@ -172,8 +189,7 @@ impl<'de> Deserialize<'de> for Body {
     }
 }
 
-/// Takes records from any thread; cheap to clone. The file is complete once every clone is gone
-/// and [`Writer::finish`] has returned.
+/// Takes records from any thread; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Recorder(Arc<Batches>);
 
@@ -182,7 +198,8 @@ pub struct Recorder(Arc<Batches>);
 #[derive(Debug)]
 struct Batches {
     next: Mutex<Vec<Message>>,
-    queue: SyncSender<Vec<Message>>,
+    /// Without one, records are kept until they are taken.
+    queue: Option<SyncSender<Vec<Message>>>,
 }
 
 /// The thread that writes the records.
@@ -190,7 +207,8 @@ struct Batches {
 pub struct Writer(JoinHandle<io::Result<()>>);
 
 impl Recorder {
-    /// Starts to record into `path`.
+    /// Starts to record into `path`. The file is complete once every clone is gone and
+    /// [`Writer::finish`] has returned.
     ///
     /// # Errors
     /// When the file cannot be made.
@@ -200,24 +218,37 @@ impl Recorder {
         let (queue, batches) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || write_lines(file, &batches))?;
-        Ok((Self(Arc::new(Batches { next: Mutex::default(), queue })), Writer(thread)))
+            .spawn(move || write_batches(file, &batches))?;
+        let batches = Batches { next: Mutex::default(), queue: Some(queue) };
+        Ok((Self(Arc::new(batches)), Writer(thread)))
+    }
+
+    /// Keeps what it records.
+    pub fn in_memory() -> Self {
+        Self(Arc::new(Batches { next: Mutex::default(), queue: None }))
     }
 
     /// Records one message.
     pub fn record(&self, message: Message) {
         let mut next = self.0.next.lock().expect("no holder of this lock panics");
         next.push(message);
-        if next.len() >= BATCH {
+        if next.len() >= BATCH && self.0.queue.is_some() {
             self.0.send(mem::replace(&mut next, Vec::with_capacity(BATCH)));
         }
+    }
+
+    /// Takes what has been recorded and not been written.
+    pub fn take(&self) -> Vec<Message> {
+        mem::take(&mut self.0.next.lock().expect("no holder of this lock panics"))
     }
 }
 
 impl Batches {
     fn send(&self, batch: Vec<Message>) {
-        // The writer only goes away when the disk fails, which `finish` reports.
-        let _ = self.queue.send(batch);
+        if let Some(queue) = &self.queue {
+            // The writer only goes away when the disk fails, which `finish` reports.
+            let _ = queue.send(batch);
+        }
     }
 }
 
@@ -239,23 +270,11 @@ impl Writer {
     }
 }
 
-fn write_lines(file: File, batches: &Receiver<Vec<Message>>) -> io::Result<()> {
+fn write_batches(file: File, batches: &Receiver<Vec<Message>>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     for message in batches.iter().flatten() {
         serde_json::to_writer(&mut out, &message)?;
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-/// Reads JSON lines: the record of messages, a history, the faults of a run.
-///
-/// # Errors
-/// Names the file and the line that is not what it should be.
-pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let parse = |(index, line): (usize, io::Result<String>)| {
-        serde_json::from_str(&line?).with_context(|| format!("{}:{}", path.display(), index + 1))
-    };
-    BufReader::new(file).lines().enumerate().map(parse).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     decode::Decoder,
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A fault that a scenario wants, as `lab.toml` writes it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
     /// What goes wrong.
@@ -50,7 +50,7 @@ pub struct FaultSpec {
 }
 
 /// Which nodes a fault strikes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Nodes {
     /// So many, drawn from the seed.
@@ -60,7 +60,7 @@ pub enum Nodes {
 }
 
 /// Nodes by the part they play.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedNodes {
     /// Every node.
@@ -109,6 +109,24 @@ pub fn check(specs: &[FaultSpec], nodes: usize, decoder: &Decoder) -> Result<()>
 }
 
 impl FaultSpec {
+    /// A fault of this kind, once, as `lab.toml` means it when it says no more.
+    pub fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            id: None,
+            aim: None,
+            after: None,
+            nodes: Nodes::default(),
+            times: once(),
+            spread: default_spread(),
+            for_ms: default_for_ms(),
+            delay_ms: default_delay_ms(),
+            shape: Shape::default(),
+            mode: Mode::default(),
+            until: None,
+        }
+    }
+
     fn check(&self, nodes: usize, decoder: &Decoder) -> Result<()> {
         let kind = self.kind;
         ensure!(self.times > 0 && self.spread > 0, "{kind}: times and spread start at 1");

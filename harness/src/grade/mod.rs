@@ -2,9 +2,11 @@
 
 pub mod driver;
 pub mod efficacy;
+pub mod judge;
 pub mod lateness;
 pub mod run;
 pub mod verdict;
+pub mod watch;
 
 use std::{
     collections::VecDeque,
@@ -24,6 +26,7 @@ use self::{
 use crate::{
     build::{self, BuildError, Program},
     cluster::warden::Warden,
+    files::{read_json, write_json},
     lab::{Lab, Milestone},
     report::json,
     variant::Variant,
@@ -102,7 +105,7 @@ pub fn grade(
         build: json::Build { ok: true, wall_ms: 0, errors: Vec::new() },
         milestones: Vec::new(),
     };
-    match build::build(workspace, lab, &request.variant, warden) {
+    match build::build(workspace, lab, &request.variant, build::Kind::Node, warden) {
         Ok(program) => {
             grade.build.wall_ms = program.wall_ms;
             let plans = plan(lab, &milestones, request, &program, &dir);
@@ -123,7 +126,7 @@ pub fn grade(
         Err(BuildError::Harness(error)) => return Err(error),
     }
     grade.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    run::write_json(&dir.join("grade.json"), &grade)?;
+    write_json(&dir.join("grade.json"), &grade)?;
     Ok((grade, dir))
 }
 
@@ -316,7 +319,7 @@ fn forget_old(runs: &Path, mine: &str) -> Result<()> {
     }
     let (mut grades, mut failures) = (0, 0);
     for dir in dirs.into_iter().rev() {
-        let failed = match run::read_json::<json::Grade>(&dir.join("grade.json")) {
+        let failed = match read_json::<json::Grade>(&dir.join("grade.json")) {
             Ok(grade) => grade.verdict() != Verdict::Passed,
             // Not finished: perhaps still running.
             Err(_) => true,

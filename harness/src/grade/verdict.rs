@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{efficacy::Bites, lateness::Lateness};
 use crate::{
-    checker::{Finding, Late, seconds},
+    checker::{Finding, Late, Named, seconds},
     cluster::NodeFailure,
     fabric::fault::Kind,
 };
@@ -79,9 +79,9 @@ pub struct Grounds {
     /// A node that fell by itself.
     pub failure: Option<NodeFailure>,
     /// Promises that were broken.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Named<Finding>>,
     /// What was late, progress included.
-    pub lates: Vec<Late>,
+    pub lates: Vec<Named<Late>>,
     /// The calm in which no call was answered, if none was.
     pub unanswered: Option<Late>,
     /// What the faults did.
@@ -99,17 +99,24 @@ pub struct Reason {
     pub sentence: String,
     /// The finding behind it, if there is one.
     pub finding: Option<Finding>,
+    /// The check or bound that found it.
+    pub check: Option<String>,
     /// Whether only the machine's lateness kept it from being graver.
     pub busy: bool,
 }
 
 impl Reason {
     fn new(verdict: Verdict, sentence: impl Into<String>) -> Self {
-        Self { verdict, sentence: sentence.into(), finding: None, busy: false }
+        Self { verdict, sentence: sentence.into(), finding: None, check: None, busy: false }
     }
 
     fn of(verdict: Verdict, finding: Finding) -> Self {
-        Self { verdict, sentence: finding.sentence.clone(), finding: Some(finding), busy: false }
+        let sentence = finding.sentence.clone();
+        Self { finding: Some(finding), ..Self::new(verdict, sentence) }
+    }
+
+    fn by(self, check: String) -> Self {
+        Self { check: Some(check), ..self }
     }
 }
 
@@ -118,13 +125,14 @@ pub fn judge(grounds: Grounds) -> Reason {
     if let Some(failure) = grounds.failure {
         return Reason::new(Verdict::Broken, format!("{failure}."));
     }
-    if let Some(finding) = grounds.findings.into_iter().min_by_key(|finding| finding.at_us) {
-        return Reason::of(Verdict::Wrong, finding);
+    let first = grounds.findings.into_iter().min_by_key(|(_, finding)| finding.at_us);
+    if let Some((check, finding)) = first {
+        return Reason::of(Verdict::Wrong, finding).by(check);
     }
     if let Some(unanswered) = grounds.unanswered {
         return judge_late(unanswered, Verdict::Broken, &grounds.lateness);
     }
-    let late = |late| judge_late(late, Verdict::Slow, &grounds.lateness);
+    let late = |(check, late)| judge_late(late, Verdict::Slow, &grounds.lateness).by(check);
     let lates: Vec<_> = grounds.lates.into_iter().map(late).collect();
     let slow = lates.iter().find(|reason| reason.verdict == Verdict::Slow);
     if let Some(reason) = slow.or(lates.first()) {
@@ -152,7 +160,8 @@ fn judge_late(late: Late, verdict: Verdict, lateness: &Lateness) -> Reason {
         seconds(machine_us),
         late.finding.sentence
     );
-    Reason { verdict: Verdict::Inconclusive, sentence, finding: Some(late.finding), busy: true }
+    let reason = Reason::new(Verdict::Inconclusive, sentence);
+    Reason { finding: Some(late.finding), busy: true, ..reason }
 }
 
 #[cfg(test)]
@@ -182,7 +191,7 @@ mod tests {
 
     fn verdict_of(took_us: u64, machine_late_us: u64) -> Verdict {
         let lateness = Lateness::of_one_tick(1_000, machine_late_us);
-        let lates = vec![late(took_us)];
+        let lates = vec![("written".into(), late(took_us))];
         judge(Grounds { lates, lateness, ..Grounds::default() }).verdict
     }
 
@@ -203,11 +212,11 @@ mod tests {
         let failure = NodeFailure { node: "n1".into(), what: "fell".into() };
         let mut grounds = Grounds { bites: toothless, ..Grounds::default() };
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Inconclusive);
-        grounds.lates.push(late(5_000));
+        grounds.lates.push(("written".into(), late(5_000)));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Slow);
         grounds.unanswered = Some(late(5_000));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
-        grounds.findings.push(finding);
+        grounds.findings.push(("fenced".into(), finding));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Wrong);
         grounds.failure = Some(failure);
         assert_eq!(judge(grounds).verdict, Verdict::Broken);

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fabric::{RunClock, record::read_lines};
+use crate::{fabric::RunClock, files::read_lines};
 
 /// One operation of one client. Times are in microseconds since the start of the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,6 +102,11 @@ impl History {
     /// A history without operations.
     pub fn new(clock: RunClock) -> Self {
         Self { clock, operations: Arc::default() }
+    }
+
+    /// The clock that it is written by.
+    pub fn clock(&self) -> &RunClock {
+        &self.clock
     }
 
     /// The client `process` calls `op` on `key` now.

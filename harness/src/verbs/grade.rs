@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use crate::{
     cluster::warden::Warden,
-    grade::{self, Request, run::write_json},
+    files::write_json,
+    grade::{self, Request},
     lab::Lab,
     report::terminal::{self, Progress},
     variant::Variant,

@@ -1,9 +1,71 @@
-//! The verbs of the `lab` program, one file each; each returns the program's exit code.
+//! The verbs of the `lab` program, one file each.
 
 pub mod audit;
 pub mod check;
+pub mod explore;
 pub mod grade;
 pub mod overview;
 pub mod replay;
 pub mod reset;
 pub mod run;
+pub mod shrink;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    build::{self, BuildError, Kind, Program},
+    cluster::warden::Warden,
+    lab::Lab,
+    variant::Variant,
+    workspace::Workspace,
+};
+
+/// The program of a node; `None` when the code does not compile, which has been said then.
+fn program_of(
+    workspace: &Workspace,
+    lab: &Lab,
+    variant: &Variant,
+    warden: &Warden,
+) -> Result<Option<Program>> {
+    variant.gap_texts(workspace, lab)?;
+    build(workspace, lab, variant, Kind::Node, warden)
+}
+
+/// The program that simulates the lab; `None` when the code does not compile, which has been said
+/// then.
+fn simulation_of(
+    workspace: &Workspace,
+    lab: &Lab,
+    variant: &Variant,
+    unoptimised: bool,
+    warden: &Warden,
+) -> Result<Option<Program>> {
+    ensure!(
+        cfg!(target_os = "linux"),
+        "the simulation runs on Linux only; cargo lab grade runs here, too"
+    );
+    variant.gap_texts(workspace, lab)?;
+    let kind = if unoptimised { Kind::SlowSimulation } else { Kind::Simulation };
+    if !workspace.target().join("sim").is_dir() {
+        eprintln!("building the simulation for the first time: this takes some minutes");
+    }
+    build(workspace, lab, variant, kind, warden)
+}
+
+fn build(
+    workspace: &Workspace,
+    lab: &Lab,
+    variant: &Variant,
+    kind: Kind,
+    warden: &Warden,
+) -> Result<Option<Program>> {
+    eprintln!("building {} ({variant})", lab.name);
+    match build::build(workspace, lab, variant, kind, warden) {
+        Ok(program) => Ok(Some(program)),
+        Err(BuildError::Compile { sentence, .. }) => {
+            eprintln!("{sentence}");
+            Ok(None)
+        }
+        Err(BuildError::Harness(error)) => Err(error),
+    }
+}

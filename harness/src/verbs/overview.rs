@@ -6,10 +6,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
-    grade::{run::read_json, verdict::Verdict},
-    lab::Lab,
-    report::json::Grade,
-    workspace::Workspace,
+    files::read_json, grade::verdict::Verdict, lab::Lab, report::json::Grade, workspace::Workspace,
 };
 
 /// Prints the overview.

@@ -1,17 +1,25 @@
-//! `lab replay`: tries the schedule of a recorded run again.
+//! `lab replay`: runs a recorded run again, exactly where it was simulated.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::{program_of, simulation_of};
 use crate::{
-    build::{self, BuildError},
+    build::Program,
     cluster::warden::Warden,
+    explore::{
+        keep::{self, keep, plan_of},
+        runner::Runner,
+    },
+    fabric::fault::Entry,
+    files::read_json,
     grade::{
         self,
-        run::{self, Inputs, Outcome, Plan, read_json},
+        run::{self, Inputs, Outcome, Plan},
+        verdict::Verdict,
     },
-    lab::Lab,
+    lab::{Lab, Scenario},
     report::terminal::labelled,
     variant::Variant,
     workspace::Workspace,
@@ -25,6 +33,12 @@ pub struct Args {
     /// Run the very program that was recorded, not the code as it is now
     #[arg(long)]
     recorded: bool,
+    /// Try the schedule of a simulated run on real processes
+    #[arg(long)]
+    processes: bool,
+    /// Simulate by a program that is not optimised: it must behave the same
+    #[arg(long, hide = true)]
+    unoptimised: bool,
 }
 
 /// Replays, and says whether the recorded verdict came again: exit code 0 if it did, 1 if not.
@@ -36,58 +50,118 @@ pub fn run(args: &Args) -> Result<u8> {
     let what = || format!("{} is not the folder of a run", args.run_dir.display());
     let inputs: Inputs = read_json(&args.run_dir.join("run.json")).with_context(what)?;
     let recorded: Outcome = read_json(&args.run_dir.join("verdict.json")).with_context(what)?;
-    let schedule = read_json(&args.run_dir.join("schedule.json")).with_context(what)?;
     let lab = Lab::load(&workspace, &inputs.lab)?;
-    let milestone = lab.milestone(&inputs.milestone)?;
-    let scenario = milestone.scenario.iter().find(|known| known.name == inputs.scenario);
-    let scenario = scenario.with_context(|| {
-        format!("milestone {} has no scenario {} any more", milestone.id, inputs.scenario)
-    })?;
-    let name = format!("{}-replay", lab.name);
-    let dir = grade::new_runs_dir(&workspace.lab_dir().join("runs"), &name)?;
-    println!(
-        "The same schedule on new processes, so the same faults at the same messages; what lies \
-         between them may take another order."
-    );
     let warden = Warden::start()?;
-    let program = program(&workspace, &lab, &inputs, args.recorded, &warden)?;
-    let plan = Plan {
-        run_dir: dir.join(&milestone.id).join(inputs.seed.to_string()),
-        inputs: Inputs { program, ..inputs },
-        scenario: scenario.clone(),
-        schedule: Some(schedule),
-    };
-    let outcome = run::execute(&plan, &warden);
-    let again = outcome.verdict == recorded.verdict;
-    println!("  recorded: {}\n  now:      {}", recorded.verdict, outcome.verdict);
-    if !outcome.story.is_empty() {
-        println!("{}", labelled("happened", &outcome.story));
+    let replay = Replay { args, workspace, lab, inputs, recorded, warden };
+    if replay.inputs.engine != keep::ENGINE {
+        let schedule = read_json(&args.run_dir.join("schedule.json")).with_context(what)?;
+        return replay.on_processes(replay.scenario()?, schedule);
     }
-    println!("  kept in:  {}", crate::workspace::shown(&outcome.run_dir));
-    Ok(u8::from(!again))
+    let plan = plan_of(&args.run_dir).with_context(what)?;
+    match args.processes {
+        true => replay.on_processes(plan.scenario, plan.schedule),
+        false => replay.in_simulation(&plan),
+    }
 }
 
-/// The variant as it is now, or the very program of the recorded run.
-fn program(
-    workspace: &Workspace,
-    lab: &Lab,
-    inputs: &Inputs,
-    recorded: bool,
-    warden: &Warden,
-) -> Result<PathBuf> {
-    if recorded {
-        let gone = || format!("the recorded program {} is gone", inputs.program.display());
-        return inputs.program.is_file().then(|| inputs.program.clone()).with_context(gone);
+struct Replay<'a> {
+    args: &'a Args,
+    workspace: Workspace,
+    lab: Lab,
+    inputs: Inputs,
+    recorded: Outcome,
+    warden: Warden,
+}
+
+impl Replay<'_> {
+    fn scenario(&self) -> Result<Scenario> {
+        let Inputs { milestone, scenario, .. } = &self.inputs;
+        let mut known = self.lab.milestone(milestone)?.scenario.iter();
+        let known = known.find(|known| known.name == *scenario);
+        known
+            .cloned()
+            .with_context(|| format!("milestone {milestone} has no scenario {scenario} any more"))
     }
-    let variant: Variant = inputs.variant.parse()?;
-    match build::build(workspace, lab, &variant, warden) {
-        Ok(program) => {
-            if program.fingerprint != inputs.fingerprint {
-                println!("The code of {variant} has changed since: this runs it as it is now.");
+
+    fn on_processes(&self, scenario: Scenario, schedule: Vec<Entry>) -> Result<u8> {
+        println!(
+            "The same schedule on new processes, so the same faults at the same messages; what \
+             lies between them may take another order."
+        );
+        let variant: Variant = self.inputs.variant.parse()?;
+        let build = || program_of(&self.workspace, &self.lab, &variant, &self.warden);
+        // What was simulated was another program.
+        let recorded = self.args.recorded && self.inputs.engine != keep::ENGINE;
+        let Some(program) = self.program(recorded, build)? else {
+            return Ok(Verdict::Broken.exit_code());
+        };
+        let engine = grade::ENGINE.to_owned();
+        let inputs = Inputs { program: program.path, engine, ..self.inputs.clone() };
+        let plan = Plan { run_dir: self.new_dir()?, inputs, scenario, schedule: Some(schedule) };
+        let outcome = run::execute(&plan, &self.warden);
+        self.compare(&outcome);
+        Ok(u8::from(outcome.verdict != self.recorded.verdict))
+    }
+
+    fn in_simulation(&self, plan: &crate::simulation::Plan) -> Result<u8> {
+        let variant: Variant = self.inputs.variant.parse()?;
+        let slow = self.args.unoptimised;
+        let build = || simulation_of(&self.workspace, &self.lab, &variant, slow, &self.warden);
+        let Some(program) = self.program(self.args.recorded, build)? else {
+            return Ok(Verdict::Broken.exit_code());
+        };
+        let mut runner = Runner::new(&program.path, &self.warden);
+        let report = runner.run(plan, None)?;
+        let inputs = Inputs {
+            program: program.path,
+            fingerprint: program.fingerprint,
+            ..self.inputs.clone()
+        };
+        let outcome = keep(&self.new_dir()?, &inputs, plan, &report, &mut runner)?;
+        self.compare(&outcome);
+        let same = outcome.hash == self.recorded.hash;
+        println!(
+            "  {}",
+            match same {
+                true => "the same run, bit for bit",
+                false => "not the same run: the code is not what it was",
             }
-            Ok(program.path)
+        );
+        Ok(u8::from(outcome.verdict != self.recorded.verdict))
+    }
+
+    /// The variant as it is now, or the very program of the recorded run; `None` when the code does
+    /// not compile.
+    fn program(
+        &self,
+        recorded: bool,
+        build: impl FnOnce() -> Result<Option<Program>>,
+    ) -> Result<Option<Program>> {
+        let Inputs { program: path, fingerprint, variant, .. } = &self.inputs;
+        if recorded {
+            ensure!(path.is_file(), "the recorded program {} is gone", path.display());
+            let (path, fingerprint) = (path.clone(), fingerprint.clone());
+            return Ok(Some(Program { path, fingerprint, wall_ms: 0 }));
         }
-        Err(BuildError::Compile { sentence, .. }) => anyhow::bail!(sentence),
-        Err(BuildError::Harness(error)) => Err(error),
+        let built = build()?;
+        let is_comparable = !self.args.processes && !self.args.unoptimised;
+        if built.as_ref().is_some_and(|it| is_comparable && it.fingerprint != *fingerprint) {
+            println!("The code of {variant} has changed since: this runs it as it is now.");
+        }
+        Ok(built)
+    }
+
+    fn new_dir(&self) -> Result<PathBuf> {
+        let name = format!("{}-replay", self.lab.name);
+        let dir = grade::new_runs_dir(&self.workspace.lab_dir().join("runs"), &name)?;
+        Ok(dir.join(&self.inputs.milestone).join(self.inputs.seed.to_string()))
+    }
+
+    fn compare(&self, outcome: &Outcome) {
+        println!("  recorded: {}\n  now:      {}", self.recorded.verdict, outcome.verdict);
+        if !outcome.story.is_empty() {
+            println!("{}", labelled("happened", &outcome.story));
+        }
+        println!("  kept in:  {}", crate::workspace::shown(&outcome.run_dir));
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
+use super::program_of;
 use crate::{
-    build::{self, BuildError},
     cluster::{
         Cluster,
         process::{ProcessCluster, Spec},
         warden::Warden,
     },
     fabric::{Fabric, RunClock, decode::Decoder, record::Recorder},
-    grade::new_runs_dir,
+    grade::{new_runs_dir, verdict::Verdict},
     lab::{Lab, MAX_NODES},
     variant::Variant,
     workspace::{Workspace, shown},
@@ -43,16 +43,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
     let lab = Lab::load(&workspace, &args.lab)?;
     let variant: Variant = args.variant.parse()?;
-    variant.gap_texts(&workspace, &lab)?;
     let warden = Warden::start()?;
-    eprintln!("building {} ({variant})", lab.name);
-    let program = match build::build(&workspace, &lab, &variant, &warden) {
-        Ok(program) => program,
-        Err(BuildError::Compile { sentence, .. }) => {
-            eprintln!("{sentence}");
-            return Ok(2);
-        }
-        Err(BuildError::Harness(error)) => return Err(error),
+    let Some(program) = program_of(&workspace, &lab, &variant, &warden)? else {
+        return Ok(Verdict::Broken.exit_code());
     };
     let dir = new_runs_dir(&workspace.lab_dir().join("runs"), &format!("{}-run", lab.name))?;
     let scenario = lab.milestones.iter().flat_map(|milestone| &milestone.scenario).next();

@@ -16,9 +16,9 @@ use self::{
     },
     holder::Holder,
 };
-use super::{Client, ClientTask, Evidence, Workload};
+use super::{Actor, Client, Evidence, Workload};
 use crate::{
-    checker::{Finding, Late, fencing, leases, majority, requests},
+    checker::{Finding, Late, Named, fencing, leases, majority, requests},
     history::Operation,
 };
 
@@ -95,13 +95,8 @@ impl Workload for LockWorkload {
         wire::DESCRIPTORS
     }
 
-    fn client(&self, client: Client) -> ClientTask {
-        let mut holder = Holder::new(client, self.options.clone());
-        Box::pin(async move {
-            loop {
-                holder.round().await;
-            }
-        })
+    fn client(&self, client: Client) -> Box<dyn Actor> {
+        Box::new(Holder::new(client, self.options.clone()))
     }
 
     fn checks(&self) -> &'static [&'static str] {
@@ -122,7 +117,7 @@ impl Workload for LockWorkload {
         evidence: &Evidence,
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
-    ) -> (Vec<Finding>, Vec<Late>) {
+    ) -> (Vec<Named<Finding>>, Vec<Named<Late>>) {
         let Evidence { history, messages, weather, restarts_us, end_us } = evidence;
         let answers = answers(messages);
         let check = |name: &String| match name.as_str() {
@@ -150,7 +145,9 @@ impl Workload for LockWorkload {
             "written" => fencing::answered(&writes(history), *bound_us, weather, *end_us),
             _ => unreachable!("a scenario's bounds are checked when it is read"),
         };
-        (checks.iter().filter_map(check).collect(), bounds_us.iter().filter_map(bound).collect())
+        let found = |name: &String| Some((name.clone(), check(name)?));
+        let missed = |it: (&String, &u64)| Some((it.0.clone(), bound(it)?));
+        (checks.iter().filter_map(found).collect(), bounds_us.iter().filter_map(missed).collect())
     }
 
     fn progress_us(&self, history: &[Operation]) -> Vec<u64> {

@@ -3,14 +3,16 @@
 //! One file a lab. A workload sees channels, the history and the clock; never the engine.
 
 pub mod lock;
+pub mod script;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use anyhow::{Result, bail};
 use node::Channel;
+use rand::rngs::StdRng;
 
 use crate::{
-    checker::{Finding, Late},
+    checker::{Finding, Late, Named},
     fabric::{RunClock, record::Message, weather::Weather},
     history::{History, Operation},
 };
@@ -25,8 +27,6 @@ pub struct Client {
     pub history: History,
     /// The run's clock.
     pub clock: RunClock,
-    /// What its random choices are drawn from.
-    pub seed: u64,
 }
 
 /// What a run left behind for the checks.
@@ -44,16 +44,19 @@ pub struct Evidence {
     pub end_us: u64,
 }
 
-/// A client's whole life: it runs until it is dropped.
-pub type ClientTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A client as it acts, a turn at a time.
+pub trait Actor: Send {
+    /// Does one thing from beginning to end, choosing by `random`.
+    fn turn(&mut self, random: StdRng) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
 
 /// What the clients of one lab do, and how what they saw is judged.
 pub trait Workload: Send + Sync {
     /// The lab's services (an encoded `FileDescriptorSet`).
     fn descriptors(&self) -> &'static [u8];
 
-    /// Runs one client.
-    fn client(&self, client: Client) -> ClientTask;
+    /// A client that has done nothing yet.
+    fn client(&self, client: Client) -> Box<dyn Actor>;
 
     /// The checks that a scenario may name.
     fn checks(&self) -> &'static [&'static str];
@@ -72,7 +75,7 @@ pub trait Workload: Send + Sync {
         evidence: &Evidence,
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
-    ) -> (Vec<Finding>, Vec<Late>);
+    ) -> (Vec<Named<Finding>>, Vec<Named<Late>>);
 
     /// When clients got what they came for, in microseconds since the start: the progress that is
     /// due in calm.

@@ -7,13 +7,15 @@
 mod channel;
 mod clock;
 mod disk;
+#[doc(hidden)]
+pub mod host;
 mod peers;
 mod serve;
 mod settings;
 
 pub use channel::{BoxError, Channel};
 pub use clock::Clock;
-pub use disk::Disk;
+pub use disk::{Disk, Memory};
 pub use peers::{Answers, Peers};
 pub use serve::main;
 pub use settings::{LogFormat, PeerAddress, Settings};
@@ -37,7 +39,10 @@ pub struct Context {
 ///
 /// Labs use this and never `tokio::spawn`: a simulation must know whose task it is.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(task);
+    match host::current() {
+        Some(host) => host.spawn(Box::pin(task)),
+        None => drop(tokio::spawn(task)),
+    }
 }
 
 /// The fingerprint of the sources that the calling crate was built from, set by the harness; `by

@@ -11,10 +11,12 @@
 //! - An operation that never returned takes effect only where somebody sees it, and of two
 //!   configurations that differ in nothing but such operations, the one that used fewer can do all
 //!   that the other can.
+//! - Of operations under way that do the same, the one that returns first takes effect first: any
+//!   order in which another one does stays one when the two change places.
 
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     ABSENT, Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values,
@@ -68,6 +70,8 @@ struct Search<'a, M> {
     /// Everything that has taken effect, in order.
     order: Vec<u32>,
     sights: Sights,
+    /// Whether any two operations that returned do the same.
+    has_equals: bool,
     /// By return, operations done and value: the sets of operations that never returned with which
     /// it was tried.
     tried: FxHashMap<(u32, M, Value), Vec<M>>,
@@ -110,6 +114,7 @@ impl<'a, M: Mask> Search<'a, M> {
             open: Vec::new(),
             order: Vec::new(),
             sights: Sights::new(operations, starts, values),
+            has_equals: has_equals(operations),
             seen,
             values,
             tried: FxHashMap::default(),
@@ -295,6 +300,9 @@ impl<'a, M: Mask> Search<'a, M> {
         }
         let return_us = |index: &u32| self.operations[*index as usize].return_us;
         to_try[first..].sort_unstable_by_key(|index| std::cmp::Reverse(return_us(index)));
+        if self.has_equals {
+            self.keep_first_of_equals(first, to_try);
+        }
         let returning = to_try.len();
         for open in 0..self.open.len() {
             let index = self.open[open];
@@ -307,6 +315,15 @@ impl<'a, M: Mask> Search<'a, M> {
         }
         // Tried last.
         to_try[first..].rotate_left(returning - first);
+    }
+
+    /// Of the candidates from `first` on, the last to return first, keeps one for each action.
+    fn keep_first_of_equals(&self, first: usize, to_try: &mut Vec<u32>) {
+        let mut known = FxHashSet::default();
+        let candidates = to_try.split_off(first);
+        let is_first = |index: &u32| known.insert(self.operations[*index as usize].action);
+        to_try.extend(candidates.into_iter().rev().filter(is_first));
+        to_try[first..].reverse();
     }
 
     /// Whether an operation can take effect now and is not pointless.
@@ -335,6 +352,13 @@ impl<'a, M: Mask> Search<'a, M> {
         let from_us = under_way.map(|it| it.call_us).min().unwrap_or_default();
         Stretch::Stuck { operation, from_us, possible: self.possible }
     }
+}
+
+/// Whether any two operations that returned, and that change something, do the same.
+fn has_equals(operations: &[Operation]) -> bool {
+    let mut known = FxHashSet::default();
+    let returned = operations.iter().filter(|it| it.return_us != NEVER && !is_pure(it.action));
+    !returned.map(|it| it.action).all(|action| known.insert(action))
 }
 
 /// Whether it changes nothing wherever it can take effect.

@@ -1,6 +1,6 @@
 //! One client of the lock lab: it acquires, relies, renews, writes, oversleeps, dies, releases.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use node::Channel;
 use proto::lock::{
@@ -16,7 +16,7 @@ use super::Options;
 use crate::{
     fabric::RunClock,
     history::{History, Pending},
-    workload::Client,
+    workload::{Actor, Client},
 };
 
 /// How long one operation is sent again and again before its client gives it up.
@@ -62,6 +62,13 @@ enum Step {
     Again(Value),
 }
 
+impl Actor for Holder {
+    fn turn(&mut self, random: StdRng) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.random = random;
+        Box::pin(self.round())
+    }
+}
+
 impl Holder {
     /// A client that has asked for nothing yet.
     pub fn new(client: Client, options: Options) -> Self {
@@ -73,7 +80,8 @@ impl Holder {
             owner: format!("c{}", client.number),
             lives: 1,
             number: client.number,
-            random: StdRng::seed_from_u64(client.seed),
+            // Every turn brings its own.
+            random: StdRng::seed_from_u64(0),
             nodes: client.channels.into_iter().map(connect).collect(),
             options,
             history: client.history,
@@ -83,7 +91,7 @@ impl Holder {
     }
 
     /// Asks for a lock once; holds it if it is granted.
-    pub async fn round(&mut self) {
+    async fn round(&mut self) {
         let lock = format!("lock-{}", self.random.random_range(1..=self.options.locks));
         let asked = Instant::now();
         let outcome = self.acquire(&lock).await;

@@ -6,11 +6,12 @@
 //! themselves: the fingerprint of the sources is compiled into the lab, so a build with another
 //! fingerprint compiles it again, and a program that does not hold its fingerprint is refused.
 
+mod tree;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
-    os::unix::fs::symlink,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -37,6 +38,17 @@ const KEPT_PROGRAMS: usize = 40;
 /// What of the workspace goes into a lab's program, besides the lab itself.
 const SHARED_SOURCES: [&str; 5] =
     ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "proto", "labs/node"];
+
+/// Which of a lab's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One node, as the lab's own package makes it.
+    Node,
+    /// All nodes and the harness in one program, which runs simulations.
+    Simulation,
+    /// The same, not optimised: it must behave the same.
+    SlowSimulation,
+}
 
 /// A variant's program.
 #[derive(Clone, Debug)]
@@ -76,13 +88,38 @@ pub struct CompileError {
     pub message: String,
 }
 
+impl Kind {
+    /// The program's name.
+    pub fn program(self, lab: &Lab) -> String {
+        match self {
+            Self::Node => lab.name.clone(),
+            Self::Simulation | Self::SlowSimulation => format!("simulate-{}", lab.name),
+        }
+    }
+
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Node | Self::SlowSimulation => "dev",
+            Self::Simulation => "sim",
+        }
+    }
+
+    /// What of the workspace goes into it besides [`SHARED_SOURCES`] and the lab itself.
+    fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::Node => &[],
+            Self::Simulation | Self::SlowSimulation => &["harness"],
+        }
+    }
+}
+
 impl From<anyhow::Error> for BuildError {
     fn from(error: anyhow::Error) -> Self {
         Self::Harness(error)
     }
 }
 
-/// Builds the `variant` of `lab`, unless its program is there already.
+/// Builds a program of the `variant` of `lab`, unless its program is there already.
 ///
 /// # Errors
 /// When the code does not compile, or anything else stands in the way.
@@ -90,6 +127,7 @@ pub fn build(
     workspace: &Workspace,
     lab: &Lab,
     variant: &Variant,
+    kind: Kind,
     warden: &Warden,
 ) -> Result<Program, BuildError> {
     let started = Instant::now();
@@ -98,20 +136,20 @@ pub fn build(
     // Two builds at once would overwrite each other's scratch tree.
     let lock = File::create(workspace.lab_dir().join("build.lock")).context("target/lab")?;
     lock.lock().context("cannot wait for another build to end")?;
-    let fingerprint = fingerprint(workspace, lab, texts.as_ref())?;
-    let path = workspace.lab_dir().join("bin").join(&fingerprint).join(&lab.name);
+    let fingerprint = fingerprint(workspace, lab, texts.as_ref(), kind)?;
+    let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
     if !path.is_file() {
-        let root = match &texts {
-            None => workspace.path(""),
-            Some(texts) => lay_scratch_tree(workspace, lab, texts)?,
+        let root = match (&texts, kind) {
+            (None, Kind::Node) => workspace.path(""),
+            _ => tree::lay(workspace, lab, texts.as_ref(), kind)?,
         };
-        let built = compile(workspace, lab, &root, &fingerprint, warden)?;
+        let built = compile(workspace, lab, kind, &root, &fingerprint, warden)?;
         let built = built.map_err(|errors| BuildError::Compile {
             sentence: no_compile(lab, &errors),
             errors,
             wall_ms: elapsed_ms(started),
         })?;
-        if self::fingerprint(workspace, lab, texts.as_ref())? != fingerprint {
+        if self::fingerprint(workspace, lab, texts.as_ref(), kind)? != fingerprint {
             return Err(anyhow!("the sources changed while they were built; try again").into());
         }
         keep(&built, &path, &fingerprint)?;
@@ -125,19 +163,27 @@ fn elapsed_ms(since: Instant) -> u64 {
 }
 
 /// The hash of everything a lab's program is made from.
-fn fingerprint(workspace: &Workspace, lab: &Lab, texts: Option<&GapTexts>) -> Result<String> {
+fn fingerprint(
+    workspace: &Workspace,
+    lab: &Lab,
+    texts: Option<&GapTexts>,
+    kind: Kind,
+) -> Result<String> {
     let mut files = BTreeMap::new();
     let lab_dir = format!("labs/{}", lab.name);
     let lab_sources = [format!("{lab_dir}/Cargo.toml"), format!("{lab_dir}/src")];
-    for source in SHARED_SOURCES.into_iter().chain(lab_sources.iter().map(String::as_str)) {
-        read_into(&workspace.path(source), Path::new(source), &mut files)?;
+    let lab_sources = lab_sources.iter().map(String::as_str);
+    for source in
+        SHARED_SOURCES.into_iter().chain(lab_sources).chain(kind.sources().iter().copied())
+    {
+        tree::read_into(&workspace.path(source), Path::new(source), &mut files)?;
     }
     for (path, text) in texts.into_iter().flatten() {
         files.insert(Path::new(&lab_dir).join(path), text.clone().into_bytes());
     }
     let rustc = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
     let mut hasher = blake3::Hasher::new();
-    for part in [&rustc.stdout[..], RUSTFLAGS.join(" ").as_bytes()] {
+    for part in [&rustc.stdout[..], RUSTFLAGS.join(" ").as_bytes(), kind.profile().as_bytes()] {
         hasher.update(part);
     }
     for (path, bytes) in files {
@@ -147,58 +193,12 @@ fn fingerprint(workspace: &Workspace, lab: &Lab, texts: Option<&GapTexts>) -> Re
     Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
 
-fn read_into(path: &Path, shown: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path)?.flatten() {
-            read_into(&entry.path(), &shown.join(entry.file_name()), files)?;
-        }
-    } else {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", shown.display()))?;
-        files.insert(shown.to_owned(), bytes);
-    }
-    Ok(())
-}
-
-/// Makes the scratch tree a shadow of the workspace with `texts` in the gap files.
-fn lay_scratch_tree(workspace: &Workspace, lab: &Lab, texts: &GapTexts) -> Result<PathBuf> {
-    let tree = workspace.lab_dir().join("tree");
-    let lay = || -> Result<()> {
-        if tree.exists() {
-            fs::remove_dir_all(&tree)?;
-        }
-        fs::create_dir_all(tree.join("labs"))?;
-        for name in ["Cargo.toml", "Cargo.lock", ".cargo", "proto", "harness", "tests"] {
-            symlink(workspace.path(name), tree.join(name))?;
-        }
-        for entry in fs::read_dir(workspace.path("labs"))?.flatten() {
-            if entry.file_name() != lab.name.as_str() {
-                symlink(entry.path(), tree.join("labs").join(entry.file_name()))?;
-            }
-        }
-        let mut files = BTreeMap::new();
-        let lab_dir = PathBuf::from("labs").join(&lab.name);
-        for part in ["Cargo.toml", "src"] {
-            read_into(&lab.dir.join(part), &lab_dir.join(part), &mut files)?;
-        }
-        for (path, text) in texts {
-            files.insert(lab_dir.join(path), text.clone().into_bytes());
-        }
-        for (path, bytes) in files {
-            let path = tree.join(path);
-            fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
-            fs::write(path, bytes)?;
-        }
-        Ok(())
-    };
-    lay().context("cannot lay out the scratch tree target/lab/tree")?;
-    Ok(tree)
-}
-
 /// Compiles the lab in the workspace at `root`: its program, or the compiler's errors, which are
 /// shown as they come.
 fn compile(
     workspace: &Workspace,
     lab: &Lab,
+    kind: Kind,
     root: &Path,
     fingerprint: &str,
     warden: &Warden,
@@ -215,7 +215,8 @@ fn compile(
     // program of it is built.
     command
         .current_dir(root)
-        .args(["build", "--quiet", "--workspace", "--bin", &lab.name])
+        .args(["build", "--quiet", "--workspace", "--profile", kind.profile()])
+        .args(["--bin", &kind.program(lab)])
         .arg("--message-format=json-diagnostic-rendered-ansi")
         .arg("--target-dir")
         .arg(workspace.target())
@@ -239,7 +240,7 @@ fn compile(
             }
             errors.extend(error);
         }
-        if message["target"]["name"] == lab.name.as_str()
+        if message["target"]["name"] == kind.program(lab).as_str()
             && let Some(path) = message["executable"].as_str()
         {
             program = Some(PathBuf::from(path));

@@ -1,0 +1,105 @@
+//! The scratch tree: a shadow of the workspace with other code in it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::Kind;
+use crate::{lab::Lab, variant::GapTexts, workspace::Workspace};
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Makes the scratch tree a shadow of the workspace with `texts` in the gap files, or the lab as it
+/// is, and with the package of a simulation where that is what is to be built.
+pub fn lay(
+    workspace: &Workspace,
+    lab: &Lab,
+    texts: Option<&GapTexts>,
+    kind: Kind,
+) -> Result<PathBuf> {
+    let tree = workspace.lab_dir().join("tree");
+    let lay = || -> Result<()> {
+        if tree.exists() {
+            fs::remove_dir_all(&tree)?;
+        }
+        fs::create_dir_all(tree.join("labs"))?;
+        let mut files = Files::new();
+        if let Some(texts) = texts {
+            add_lab(lab, texts, &mut files)?;
+        }
+        if kind != Kind::Node {
+            add_simulation(workspace, lab, &mut files)?;
+        }
+        for name in ["Cargo.toml", "Cargo.lock", ".cargo", "proto", "harness", "tests"] {
+            if !files.contains_key(Path::new(name)) {
+                symlink(workspace.path(name), tree.join(name))?;
+            }
+        }
+        for entry in fs::read_dir(workspace.path("labs"))?.flatten() {
+            if texts.is_none() || entry.file_name() != lab.name.as_str() {
+                symlink(entry.path(), tree.join("labs").join(entry.file_name()))?;
+            }
+        }
+        for (path, bytes) in files {
+            let path = tree.join(path);
+            fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+            fs::write(path, bytes)?;
+        }
+        Ok(())
+    };
+    lay().context("cannot lay out the scratch tree target/lab/tree")?;
+    Ok(tree)
+}
+
+fn add_lab(lab: &Lab, texts: &GapTexts, files: &mut Files) -> Result<()> {
+    let lab_dir = PathBuf::from("labs").join(&lab.name);
+    for part in ["Cargo.toml", "src"] {
+        read_into(&lab.dir.join(part), &lab_dir.join(part), files)?;
+    }
+    for (path, text) in texts {
+        files.insert(lab_dir.join(path), text.clone().into_bytes());
+    }
+    Ok(())
+}
+
+/// A package that links the lab, the harness and what makes a thread repeatable.
+fn add_simulation(workspace: &Workspace, lab: &Lab, files: &mut Files) -> Result<()> {
+    let root = fs::read_to_string(workspace.path("Cargo.toml"))?;
+    let mut root: toml::Table = toml::from_str(&root).context("Cargo.toml")?;
+    let members = root.get_mut("workspace").and_then(|workspace| workspace.get_mut("members"));
+    let members = members.and_then(toml::Value::as_array_mut);
+    members.context("Cargo.toml has no members")?.push("simulate".into());
+    files.insert("Cargo.toml".into(), toml::to_string(&root)?.into_bytes());
+    // Cargo adds the package to it.
+    files.insert("Cargo.lock".into(), fs::read(workspace.path("Cargo.lock"))?);
+    let name = &lab.name;
+    let package = format!(
+        "[package]\nname = \"simulate-{name}\"\nedition.workspace = true\n\n[dependencies]\n\
+         determinism.workspace = true\nharness.workspace = true\n{name}.workspace = true\n"
+    );
+    let main = format!(
+        "fn main() -> std::process::ExitCode {{\n    \
+         harness::simulation::main({name}::node, {name}::BUILD, determinism::enter)\n}}\n"
+    );
+    files.insert("simulate/Cargo.toml".into(), package.into_bytes());
+    files.insert("simulate/src/main.rs".into(), main.into_bytes());
+    Ok(())
+}
+
+/// Reads the file at `path`, or every file in the folder, into `files`, by its name from `shown` on.
+pub fn read_into(path: &Path, shown: &Path, files: &mut Files) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)?.flatten() {
+            read_into(&entry.path(), &shown.join(entry.file_name()), files)?;
+        }
+    } else {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", shown.display()))?;
+        files.insert(shown.to_owned(), bytes);
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! One start of one node on a thread that it shares with all others: its tasks, together.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    mem,
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use node::host::{self, Host, Task};
+use tokio::runtime::TaskMeta;
+
+use super::watchdog;
+
+/// Not polling the tasks of a node is a pause, dropping them is a crash.
+pub struct NodeHost {
+    name: String,
+    /// Held while the node's code runs, so by nothing that this code may call.
+    tasks: Mutex<FuturesUnordered<Task>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    mode: Mode,
+    /// Tasks that are yet to be polled.
+    arrived: Vec<Task>,
+    waker: Option<Waker>,
+    /// How it fell by itself, as the rest of a sentence that starts with its name.
+    fallen: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Runs,
+    Paused,
+    Gone,
+}
+
+impl NodeHost {
+    /// A node without tasks, whose name is `name`.
+    pub fn new(name: &str) -> Arc<Self> {
+        let (tasks, state) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), tasks, state })
+    }
+
+    /// Runs the node until it is gone.
+    pub async fn run(self: Arc<Self>) {
+        std::future::poll_fn(|context| self.poll(context)).await;
+    }
+
+    /// Ends the node as a crash does: whatever it was doing is dropped.
+    pub fn crash(&self) {
+        let waker = {
+            let mut state = self.state();
+            // First of all, so that what is dropped can start nothing.
+            state.mode = Mode::Gone;
+            state.waker.take()
+        };
+        self.drop_tasks();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Stops the node where it is.
+    pub fn pause(&self) {
+        self.change(Mode::Runs, Mode::Paused);
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&self) {
+        self.change(Mode::Paused, Mode::Runs);
+    }
+
+    /// How the node fell by itself, if it did.
+    pub fn fallen(&self) -> Option<String> {
+        self.state().fallen.clone()
+    }
+
+    fn change(&self, from: Mode, to: Mode) {
+        let mut state = self.state();
+        if state.mode == from {
+            state.mode = to;
+            state.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn poll(self: &Arc<Self>, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut state = self.state();
+            match state.mode {
+                Mode::Gone => return Poll::Ready(()),
+                Mode::Paused | Mode::Runs => state.waker = Some(context.waker().clone()),
+            }
+            if state.mode == Mode::Paused {
+                return Poll::Pending;
+            }
+        }
+        let _watched = watchdog::runs(&self.name);
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            host::inside(Some(self.clone()), || self.poll_tasks(context));
+        }));
+        match polled {
+            Err(panic) => self.fell(describe(panic.as_ref())),
+            Ok(()) => ESCAPED.take().into_iter().for_each(|how| self.fell(how)),
+        }
+        match self.state().mode {
+            Mode::Gone => Poll::Ready(()),
+            Mode::Paused | Mode::Runs => Poll::Pending,
+        }
+    }
+
+    fn poll_tasks(&self, context: &mut Context<'_>) {
+        let mut tasks = self.lock_tasks();
+        loop {
+            let arrived = mem::take(&mut self.state().arrived);
+            let none_arrived = arrived.is_empty();
+            tasks.extend(arrived);
+            if tasks.poll_next_unpin(context) != Poll::Ready(Some(())) && none_arrived {
+                return;
+            }
+        }
+    }
+
+    /// The node ends by its own fault.
+    fn fell(&self, how: String) {
+        {
+            let mut state = self.state();
+            state.mode = Mode::Gone;
+            state.fallen.get_or_insert(how);
+        }
+        self.drop_tasks();
+    }
+
+    fn drop_tasks(&self) {
+        let arrived = mem::take(&mut self.state().arrived);
+        let tasks = mem::take(&mut *self.lock_tasks());
+        drop((arrived, tasks));
+    }
+
+    fn lock_tasks(&self) -> MutexGuard<'_, FuturesUnordered<Task>> {
+        // A task that panicked is the node's last.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Host for NodeHost {
+    fn spawn(&self, task: Task) {
+        let mut state = self.state();
+        if state.mode == Mode::Gone {
+            drop(state);
+            return;
+        }
+        state.arrived.push(task);
+        state.waker.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    static ESCAPED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Notes a task that a node's code spawns past its host, where no crash would end it.
+pub fn note_spawn(task: &TaskMeta<'_>) {
+    if host::current().is_some() {
+        let place = task.spawned_at();
+        ESCAPED.set(Some(format!(
+            "started a task by tokio at {}:{}, which would outlive its node: use node::spawn",
+            place.file(),
+            place.line()
+        )));
+    }
+}
+
+/// Notes a panic in a node's code, which is told as the node's fall; `false` for any other.
+pub fn note_panic(panic: &PanicHookInfo<'_>) -> bool {
+    if host::current().is_none() {
+        return false;
+    }
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    LAST_PANIC.set(format!("panicked at {place}: {}", message(panic.payload())));
+    true
+}
+
+fn describe(payload: &(dyn Any + Send)) -> String {
+    let noted = LAST_PANIC.take();
+    if noted.is_empty() { format!("panicked: {}", message(payload)) } else { noted }
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default()
+}

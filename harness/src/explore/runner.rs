@@ -1,0 +1,106 @@
+//! The harness's end of a simulation runner: a process that runs one plan after the other.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    cluster::warden::Warden,
+    grade::verdict::Verdict,
+    simulation::{Plan, Report, Request},
+};
+
+/// Runs plans, each at once; the process behind it is started when it is needed.
+pub struct Runner {
+    program: PathBuf,
+    warden: Warden,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    requests: ChildStdin,
+    reports: BufReader<ChildStdout>,
+}
+
+impl Runner {
+    /// A runner of the program `program`.
+    pub fn new(program: &Path, warden: &Warden) -> Self {
+        Self { program: program.to_owned(), warden: warden.clone(), process: None }
+    }
+
+    /// Runs `plan`, and keeps what happened in the folder `keep`, if there is one.
+    ///
+    /// # Errors
+    /// When the program cannot be started or does not answer as it should: never the lab's fault.
+    pub fn run(&mut self, plan: &Plan, keep: Option<&Path>) -> Result<Report> {
+        let request = Request { plan: plan.clone(), keep: keep.map(Path::to_owned) };
+        let mut line = serde_json::to_string(&request)?;
+        line.push('\n');
+        let process = self.process()?;
+        let mut answer = String::new();
+        // A process that is gone shows itself when it does not answer.
+        let _ = process.requests.write_all(line.as_bytes());
+        process.reports.read_line(&mut answer).context("cannot read from the simulation")?;
+        if answer.is_empty() {
+            return Ok(self.ended());
+        }
+        serde_json::from_str(&answer).context("the simulation answers something else")
+    }
+
+    /// The process behind it, if there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
+    fn process(&mut self) -> Result<&mut Process> {
+        if let Some(process) = &mut self.process
+            && process.child.try_wait()?.is_some()
+        {
+            self.end();
+        }
+        if self.process.is_none() {
+            let mut command = Command::new(&self.program);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+            let mut child = command
+                .spawn()
+                .with_context(|| format!("cannot start {}", self.program.display()))?;
+            self.warden.watch_group(child.id());
+            let requests = child.stdin.take().context("its input was asked for")?;
+            let reports = child.stdout.take().context("its output was asked for")?;
+            self.process = Some(Process { child, requests, reports: BufReader::new(reports) });
+        }
+        self.process.as_mut().context("it was made above")
+    }
+
+    /// What to say of a run that ended its process.
+    fn ended(&mut self) -> Report {
+        let status = self.process.as_mut().and_then(|process| process.child.wait().ok());
+        self.end();
+        let how = status.map_or_else(|| "it is gone".to_owned(), |status| status.to_string());
+        let story = format!(
+            "The code of some node ended the whole simulation ({how}): it exits, or needs more \
+             memory than there is."
+        );
+        Report::without_run(Verdict::Broken, story)
+    }
+
+    fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+            self.warden.forget_group(process.child.id());
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

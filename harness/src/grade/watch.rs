@@ -1,0 +1,96 @@
+//! The part of a run that needs the nodes: clients and faults, and what they leave behind.
+
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet};
+
+use super::driver::Driver;
+use crate::{
+    cluster::{Cluster, NodeFailure},
+    fabric::{
+        Fabric, Strike,
+        fault::{Entry, Struck},
+    },
+    history::{History, Operation},
+    lab::Scenario,
+    workload::{
+        Client, Workload,
+        script::{Script, Turn},
+    },
+};
+
+/// What is tried, on whatever engine.
+pub struct Trial<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// What its clients do, and how that is judged.
+    pub workload: &'a dyn Workload,
+    /// What random choices are drawn from.
+    pub seed: u64,
+    /// What is broken.
+    pub schedule: &'a [Entry],
+    /// When the clients do what.
+    pub script: Script,
+}
+
+/// What a trial leaves behind, besides the record of messages.
+#[derive(Default)]
+pub struct Observed {
+    /// A node that fell by itself.
+    pub failure: Option<NodeFailure>,
+    /// The faults that struck.
+    pub struck: Vec<Struck>,
+    /// What the clients saw.
+    pub history: Vec<Operation>,
+    /// What they did when.
+    pub turns: Vec<Turn>,
+    /// When the storm was over and every node ready again.
+    pub healed_us: u64,
+    /// When it ended.
+    pub end_us: u64,
+}
+
+impl Trial<'_> {
+    /// Lets the clients loose and the storm pass over a cluster that is ready: calm, storm, calm.
+    /// `on_watch` is called whenever the nodes are looked at.
+    pub async fn watch<C: Cluster>(
+        &self,
+        cluster: &mut C,
+        fabric: &Fabric,
+        mut strikes: UnboundedReceiver<Strike>,
+        on_watch: impl FnMut(&mut C),
+    ) -> Observed {
+        let clock = fabric.clock().clone();
+        let history = History::new(clock.clone());
+        let [storm_us, calm_us] = self.scenario.fault_window_ms().map(|at_ms| at_ms * 1000);
+        let mut healed_us = calm_us;
+        clock.start();
+        let mut running = JoinSet::new();
+        for number in 1..=self.scenario.clients {
+            let client = client(number, cluster, &history);
+            let actor = self.workload.client(client);
+            running.spawn(self.script.clone().live(number, self.seed, clock.clone(), actor));
+        }
+        let mut driver = Driver::new(cluster, fabric, &mut strikes, on_watch);
+        let weather = async {
+            driver.calm(storm_us).await?;
+            driver.storm(self.schedule, calm_us).await?;
+            healed_us = clock.now_us();
+            driver.calm(healed_us + self.scenario.calm_ms[1] * 1000).await
+        };
+        let failure = weather.await.err();
+        let struck = driver.into_struck();
+        let end_us = clock.stop();
+        running.shutdown().await;
+        let (history, turns) = (history.operations(), self.script.taken());
+        Observed { failure, struck, history, turns, healed_us, end_us }
+    }
+}
+
+fn client(number: u32, cluster: &impl Cluster, history: &History) -> Client {
+    let channel = |node: &String| (node.clone(), cluster.client(&format!("c{number}"), node));
+    Client {
+        number,
+        channels: cluster.nodes().iter().map(channel).collect(),
+        history: history.clone(),
+        clock: history.clock().clone(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Runs in one process on virtual time: what they are made from, and the program that runs them.
+//!
+//! A lab is linked into a runner of its own, which reads a [`Request`] a line from its standard
+//! input and writes a [`Report`] a line to its standard output.
+
+mod run;
+mod runner;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::runner::main;
+use crate::{
+    fabric::fault::{Entry, Struck},
+    grade::verdict::Verdict,
+    lab::Scenario,
+    workload::script::Turn,
+};
+
+/// Everything that a simulated run is made from. The same plan makes the same run, bit for bit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// What is tried; its faults have been drawn already.
+    pub scenario: Scenario,
+    /// What all random choices are drawn from.
+    pub seed: u64,
+    /// The most that a message takes, in milliseconds.
+    pub latency_ms: u64,
+    /// What is broken.
+    pub schedule: Vec<Entry>,
+    /// What the clients do; as it comes if absent.
+    pub turns: Option<Vec<Turn>>,
+}
+
+/// A run is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The run.
+    pub plan: Plan,
+    /// Where history, messages and faults are to be kept, if at all.
+    pub keep: Option<PathBuf>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in plain words; empty for `passed`.
+    pub story: String,
+    /// The check or bound behind it.
+    pub check: Option<String>,
+    /// A hash of everything that happened.
+    pub hash: String,
+    /// How many operations the clients called.
+    pub operations: usize,
+    /// What the clients did when.
+    pub turns: Vec<Turn>,
+    /// The faults that struck.
+    pub struck: Vec<Struck>,
+}
+
+impl Report {
+    /// The report on a run of which nothing is left.
+    pub fn without_run(verdict: Verdict, story: String) -> Self {
+        Self {
+            verdict,
+            story,
+            check: None,
+            hash: String::new(),
+            operations: 0,
+            turns: Vec::new(),
+            struck: Vec::new(),
+        }
+    }
+
+    /// Whether the run failed, and did so in the same way as `other`.
+    pub fn fails_like(&self, other: &Self) -> bool {
+        self.failed() && self.verdict == other.verdict && self.check == other.check
+    }
+
+    /// Whether the service is to blame for anything.
+    pub fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Wrong | Verdict::Slow | Verdict::Broken)
+    }
+}

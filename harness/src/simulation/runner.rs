@@ -1,0 +1,136 @@
+//! The program that a lab is linked into: it runs plan after plan, and sees code that hangs.
+
+use std::{
+    future::Future,
+    hint::black_box,
+    io::{self, BufRead, Write},
+    panic,
+    process::{ExitCode, exit},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use node::Context;
+use tonic::service::Routes;
+
+use super::{Report, Request, run::run};
+use crate::{
+    checker::seconds,
+    cluster::simulated::{Lab, host, watchdog},
+    grade::verdict::Verdict,
+};
+
+/// For how long virtual time may stand still before the code that runs counts as hanging.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const EXIT_HARNESS: i32 = 4;
+
+/// The virtual time of the run, in microseconds, as last heard of.
+static PULSE_US: AtomicU64 = AtomicU64::new(0);
+
+/// Virtual time goes on.
+pub(super) fn pulse(now_us: u64) {
+    PULSE_US.store(now_us, Ordering::Relaxed);
+}
+
+/// Runs what standard input asks for until it ends. `enter` makes a new thread repeatable from a
+/// seed for as long as what it returns lives; `fingerprint` is that of the lab.
+pub fn main<L, F, G>(lab: L, fingerprint: &str, enter: fn(u64) -> G) -> ExitCode
+where
+    L: Fn(Context) -> F + Send + Sync + 'static,
+    F: Future<Output = Routes> + Send + 'static,
+    G: 'static,
+{
+    // The harness looks for it in the program.
+    black_box(fingerprint);
+    note_panics();
+    let lab: Lab = Arc::new(move |context| Box::pin(lab(context)));
+    match serve(&lab, enter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(4)
+        }
+    }
+}
+
+fn note_panics() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !host::note_panic(panic) {
+            report(panic);
+            exit(EXIT_HARNESS);
+        }
+    }));
+}
+
+fn serve<G: 'static>(lab: &Lab, enter: fn(u64) -> G) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        let request: Request = serde_json::from_str(&line?).context("a request")?;
+        let (sender, report) = mpsc::channel();
+        let lab = lab.clone();
+        // A thread of its own for each run: what a thread draws once, each run draws anew.
+        let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
+            let _repeatable = enter(request.plan.seed);
+            sender.send(run(&request.plan, &lab, request.keep.as_deref()))
+        })?;
+        let report = match wait(&report) {
+            Some(report) => report?,
+            None => {
+                answer(&hanging())?;
+                // That thread cannot be ended in any other way.
+                exit(EXIT_HARNESS)
+            }
+        };
+        // Whatever the thread holds is gone before the next run begins.
+        let _ = runs.join();
+        answer(&report)?;
+    }
+    Ok(())
+}
+
+/// The report; `None` when virtual time has stood still for too long.
+fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
+    let (mut seen_us, mut still) = (u64::MAX, Duration::ZERO);
+    loop {
+        match report.recv_timeout(LOOK_EVERY) {
+            Ok(report) => return Some(report),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Some(Err(anyhow::anyhow!("the simulation ended without a report")));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now_us = PULSE_US.load(Ordering::Relaxed);
+        still = if now_us == seen_us { still + LOOK_EVERY } else { Duration::ZERO };
+        seen_us = now_us;
+        if still >= HANGS_AFTER {
+            return None;
+        }
+    }
+}
+
+fn hanging() -> Report {
+    let at = seconds(PULSE_US.load(Ordering::Relaxed));
+    let story = match watchdog::running() {
+        Some(node) => format!(
+            "{node} hangs since {at}: its code does not let go of its thread, as in a busy loop \
+             or a deadlock."
+        ),
+        None => format!("Time stands still since {at}: tasks keep waking each other without end."),
+    };
+    Report::without_run(Verdict::Broken, story)
+}
+
+fn answer(report: &impl serde::Serialize) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, report)?;
+    out.write_all(b"\n")?;
+    out.flush().context("nobody listens")
+}
