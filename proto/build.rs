@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={file}");
         let descriptors = protox::compile([&file], ["."])?;
         fs::write(out_dir.join(format!("{lab}.bin")), descriptors.encode_to_vec())?;
-        tonic_prost_build::configure().compile_fds(descriptors)?;
+        tonic_prost_build::configure()
+            // Equal messages have equal bytes.
+            .btree_map(".")
+            .compile_fds(descriptors)?;
     }
     Ok(())
 }

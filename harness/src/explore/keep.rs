@@ -27,6 +27,8 @@ pub fn keep(
     runner: &mut Runner,
 ) -> Result<Outcome> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    write_json(&dir.join("run.json"), inputs)?;
+    write_json(&dir.join("plan.json"), plan)?;
     let again = runner.run(plan, Some(dir))?;
     ensure!(
         again.hash == report.hash,
@@ -34,8 +36,6 @@ pub fn keep(
          does not know of (a thread, a file, a socket)",
         plan.seed
     );
-    write_json(&dir.join("run.json"), inputs)?;
-    write_json(&dir.join("plan.json"), plan)?;
     let outcome = Outcome {
         seed: plan.seed,
         scenario: plan.scenario.name.clone(),

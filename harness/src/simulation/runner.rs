@@ -72,28 +72,36 @@ fn note_panics() {
 }
 
 fn serve<G: 'static>(lab: &Lab, enter: fn(u64) -> G) -> Result<()> {
+    let mut is_warm = false;
     for line in io::stdin().lock().lines() {
         let request: Request = serde_json::from_str(&line?).context("a request")?;
-        let (sender, report) = mpsc::channel();
-        let lab = lab.clone();
-        // A thread of its own for each run: what a thread draws once, each run draws anew.
-        let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
-            let _repeatable = enter(request.plan.seed);
-            sender.send(run(&request.plan, &lab, request.keep.as_deref()))
-        })?;
-        let report = match wait(&report) {
-            Some(report) => report?,
-            None => {
-                answer(&hanging())?;
-                // That thread cannot be ended in any other way.
-                exit(EXIT_HARNESS)
-            }
-        };
-        // Whatever the thread holds is gone before the next run begins.
-        let _ = runs.join();
-        answer(&report)?;
+        if !is_warm {
+            // What libraries make once in a process, they make for a run that nobody looks at: it
+            // would draw from the randomness of the run that comes first.
+            let _ = run_alone(request.clone(), lab, enter)?;
+            is_warm = true;
+        }
+        answer(&run_alone(request, lab, enter)?)?;
     }
     Ok(())
+}
+
+/// Runs one request on a thread of its own: what a thread draws once, each run draws anew.
+fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Result<Report> {
+    let (sender, report) = mpsc::channel();
+    let lab = lab.clone();
+    let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
+        let _repeatable = enter(request.plan.seed);
+        sender.send(run(&request.plan, &lab, request.keep.as_deref()))
+    })?;
+    let Some(report) = wait(&report) else {
+        answer(&hanging())?;
+        // That thread cannot be ended in any other way.
+        exit(EXIT_HARNESS)
+    };
+    // Whatever the thread holds is gone before the next run begins.
+    let _ = runs.join();
+    report
 }
 
 /// The report; `None` when virtual time has stood still for too long.

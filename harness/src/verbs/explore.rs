@@ -72,7 +72,8 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let source = Source::new(&milestones)?;
     let warden = Warden::start()?;
-    let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)? else {
+    let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
+    else {
         return Ok(Verdict::Broken.exit_code());
     };
     let unlimited = if args.seconds.is_some() { u64::MAX } else { SCHEDULES };
