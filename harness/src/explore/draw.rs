@@ -31,6 +31,9 @@ const KINDS: [Kind; 9] = [
 const LATENCIES_MS: [u64; 5] = [1, 1, 2, 5, 10];
 /// How long bytes wait before they are durable, in milliseconds, besides what the scenario says.
 const DISK_DELAYS_MS: [u64; 4] = [0, 1, 5, 30];
+/// How long the calm before the faults lasts at least, in milliseconds: a slow network and a slow
+/// disk need more of it than a scenario's own.
+const FIRST_CALM_MS: u64 = 1000;
 /// The largest cluster; a scenario's own size is the most frequent.
 const LARGE: usize = 5;
 
@@ -79,9 +82,10 @@ impl<'a> Source<'a> {
         let mut scenario = Scenario { faults: Vec::new(), ..(*base).clone() };
         // What must never happen must not happen here.
         scenario.checks = workload.checks().iter().map(|check| (*check).to_owned()).collect();
+        let storm_ms = scenario.duration_ms.saturating_sub(scenario.calm_ms.iter().sum());
+        scenario.calm_ms[0] = scenario.calm_ms[0].max(FIRST_CALM_MS);
         scenario.calm_ms[1] = scenario.calm_ms[1].max(workload.recovers_within_ms());
-        scenario.duration_ms =
-            scenario.duration_ms.max(scenario.calm_ms.iter().sum::<u64>() + 1000);
+        scenario.duration_ms = scenario.calm_ms.iter().sum::<u64>() + storm_ms.max(1000);
         if random.random_bool(0.15) {
             scenario.nodes = scenario.nodes.max(LARGE);
         }

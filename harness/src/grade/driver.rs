@@ -114,8 +114,15 @@ impl<'a, C: Cluster, W: FnMut(&mut C)> Driver<'a, C, W> {
 
     async fn strike(&mut self, entry: usize, cause: &Entry, message: Option<Sighting>) {
         let mut nodes = cause.fault.resolved_nodes(message.as_ref());
-        // A role may be played by a client.
+        // A role may be played by a client. Of a node that stands still already, nothing more is
+        // wanted: what undoes the one fault would undo the other.
         nodes.retain(|node| self.cluster.nodes().contains(node));
+        if let Fault::Kill { .. } | Fault::Pause { .. } = cause.fault {
+            nodes.retain(|node| !self.is_paused(node));
+        }
+        if nodes.is_empty() {
+            return;
+        }
         let nodes = match cause.fault.on_nodes(nodes.clone()) {
             Fault::Kill { nodes } => self.cluster.kill(&nodes).await,
             Fault::Pause { nodes } => self.cluster.pause(&nodes).await,
@@ -133,6 +140,11 @@ impl<'a, C: Cluster, W: FnMut(&mut C)> Driver<'a, C, W> {
         let at_us = self.fabric.clock().now_us();
         self.open.push((self.struck.len(), at_us + cause.for_ms * 1000));
         self.struck.push(Struck { entry, fault, at_us, until_us: at_us, message });
+    }
+
+    fn is_paused(&self, node: &String) -> bool {
+        let mut open = self.open.iter().map(|(place, _)| &self.struck[*place].fault);
+        open.any(|fault| matches!(fault, Fault::Pause { nodes } if nodes.contains(node)))
     }
 
     fn undo_due(&mut self) -> Result<(), NodeFailure> {

@@ -35,6 +35,11 @@ impl Script {
         Self { fixed: Some(Arc::new(turns)), taken: Arc::default() }
     }
 
+    /// Whether the clients do only what they are told.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
     /// The turns taken so far, in the order in which they began.
     pub fn taken(&self) -> Vec<Turn> {
         self.taken.lock().expect("no holder of this lock panics").clone()

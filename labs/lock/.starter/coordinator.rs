@@ -13,6 +13,7 @@ use proto::lock::{
     AcceptReply, AcceptRequest, Accepted, Ballot, LockState, PrepareReply, PrepareRequest,
     peer_client::PeerClient,
 };
+use tokio::time::Instant;
 
 use crate::{
     lease,
@@ -23,8 +24,9 @@ use crate::{
 const PEER_DEADLINE: Duration = Duration::from_millis(200);
 /// How often a change is tried against other coordinators before it is given up.
 const ATTEMPTS: u32 = 6;
-/// The longest wait before the first repeated attempt; it grows with each.
-const BACKOFF_MS: u64 = 8;
+/// The longest wait before the first repeated attempt, unless attempts take longer than that
+/// themselves; it grows with each.
+const BACKOFF: Duration = Duration::from_millis(8);
 
 /// Gets a majority to agree on changes.
 pub struct Coordinator {
@@ -63,9 +65,9 @@ impl Coordinator {
         name: &str,
         rule: impl Fn(&mut LockState, bool) -> Result<T, R>,
     ) -> Result<T, Refused<R>> {
-        let mut proposed: Option<(LockState, T)> = None;
+        let mut proposed: Option<(LockState, Result<T, R>)> = None;
         for attempt in 1..=ATTEMPTS {
-            let ballot = self.next_ballot();
+            let (ballot, began) = (self.next_ballot(), Instant::now());
             match self.prepare(name, &ballot).await {
                 Round::Won(promises) => {
                     let voters: Vec<_> =
@@ -76,12 +78,15 @@ impl Coordinator {
                         Some(change) if change.0 == lock => change,
                         _ => {
                             let expired = lease::is_expired(&lock, &voters);
-                            let answer = rule(&mut lock, expired).map_err(Refused::ByRule)?;
+                            let answer = rule(&mut lock, expired);
+                            if answer.is_err() && self.is_settled(&voters) {
+                                return answer.map_err(Refused::ByRule);
+                            }
                             (lock, answer)
                         }
                     };
                     match self.accept(name, &ballot, &change.0).await {
-                        Round::Won(_) => return Ok(change.1),
+                        Round::Won(_) => return change.1.map_err(Refused::ByRule),
                         Round::Overtaken => proposed = Some(change),
                         Round::NoMajority => return Err(Refused::NoMajority),
                     }
@@ -89,9 +94,18 @@ impl Coordinator {
                 Round::Overtaken => {}
                 Round::NoMajority => return Err(Refused::NoMajority),
             }
-            back_off(attempt).await;
+            back_off(attempt, began.elapsed()).await;
         }
         Err(Refused::NoMajority)
+    }
+
+    /// Whether a majority remembers the newest state, so that it is what was agreed on. Otherwise it
+    /// may come to nothing, or be what somebody is about to be told: two who are each refused for
+    /// the other's sake would leave a lock that nobody holds and nobody gets.
+    fn is_settled(&self, voters: &[Accepted]) -> bool {
+        let newest = voters.iter().map(|voter| rank(voter.ballot.as_ref())).max();
+        let has_newest = |voter: &&Accepted| Some(rank(voter.ballot.as_ref())) == newest;
+        newest.is_none() || voters.iter().filter(has_newest).count() >= self.peers.majority()
     }
 
     async fn prepare(&self, name: &str, ballot: &Ballot) -> Round<PrepareReply> {
@@ -156,8 +170,9 @@ fn newest(voters: &[Accepted]) -> LockState {
     newest.and_then(|voter| voter.state.clone()).unwrap_or_default()
 }
 
-/// Two coordinators that keep overtaking each other part when they wait for different times.
-async fn back_off(attempt: u32) {
-    let longest_ms = BACKOFF_MS * u64::from(attempt);
-    tokio::time::sleep(Duration::from_millis(rand::random_range(1..=longest_ms))).await;
+/// Two coordinators that keep overtaking each other part when they wait for different times, if
+/// those differ by more than an attempt takes.
+async fn back_off(attempt: u32, took: Duration) {
+    let longest = took.max(BACKOFF) * attempt;
+    tokio::time::sleep(longest.mul_f64(rand::random_range(0.0..1.0))).await;
 }
