@@ -2,7 +2,7 @@
 
 use harness::checker::{
     fencing::{self, Read, Told, Write},
-    leases::{self, Ask, Freed, Grant, LostRenewal, Reliance},
+    leases::{self, Ask, Freed, Grant, LostRenewal, MayHold, Reliance},
     majority,
     requests::{self, Answer, ClaimEnded, EndedBy, Outcome},
 };
@@ -96,7 +96,7 @@ fn a_released_lock_must_be_granted_to_who_asks() {
     let asked = |at_us| Ask { lock: lock.clone(), owner: "c2".into(), at_us };
     let calm = Weather::default();
     let late = |asks: &[Ask], grants: &[Grant]| {
-        leases::granted_again(&freed, asks, grants, 500, &calm, 2000)
+        leases::granted_again(&freed, &[], asks, grants, 500, &calm, 2000)
     };
     assert_eq!(late(&[asked(150), asked(300)], &[grant("c2", 9, 5, 300, 400)]), None);
     // Nobody asks, nobody waits.
@@ -171,18 +171,21 @@ fn a_retry_that_gets_anything_else_is_wrong() {
 #[test]
 fn a_client_that_asks_again_is_told_its_grant_soon() {
     let granted = || Outcome::Granted(4);
+    let calm = Weather::default();
     let soon = [answer(granted(), 1, 2), answer(granted(), 60, 70)];
-    assert_eq!(requests::same_grant(&soon, 100), None);
+    assert_eq!(requests::same_grant(&soon, 100, &calm), None);
     // Nobody has asked again.
-    assert_eq!(requests::same_grant(&soon[..1], 100), None);
+    assert_eq!(requests::same_grant(&soon[..1], 100, &calm), None);
     let late = [
         answer(granted(), 1, 2),
         answer(Outcome::Unavailable, 60, 70),
         answer(granted(), 200, 210),
     ];
-    assert_eq!(requests::same_grant(&late, 100).expect("150 is more than 100").took_us, 150);
+    assert_eq!(requests::same_grant(&late, 100, &calm).expect("150 is more than 100").took_us, 150);
     let never = [answer(granted(), 1, 2), answer(Outcome::Unavailable, 60, 400)];
-    assert_eq!(requests::same_grant(&never, 100).expect("it never was").took_us, 340);
+    assert_eq!(requests::same_grant(&never, 100, &calm).expect("it never was").took_us, 340);
+    // Nothing is promised while two of three are down.
+    assert_eq!(requests::same_grant(&never, 100, &without(&["n1", "n2"], 20, 200)), None);
 }
 
 #[test]
@@ -191,11 +194,29 @@ fn a_free_lock_must_be_granted_only_while_it_is_calm() {
     let freed = [Freed { lock: lock.clone(), token: 4, at_us: 100, how: "was released" }];
     let asks: Vec<_> =
         (2..20).map(|n| Ask { lock: lock.clone(), owner: "c2".into(), at_us: n * 100 }).collect();
-    let late = |weather: &Weather| leases::granted_again(&freed, &asks, &[], 500, weather, 3000);
+    let late =
+        |weather: &Weather| leases::granted_again(&freed, &[], &asks, &[], 500, weather, 3000);
     assert_eq!(late(&without(&["n1"], 150, 900)).expect("two are enough").took_us, 2800);
     // Counted from the first ask after the calm came back.
     assert_eq!(late(&without(&["n1", "n2"], 150, 950)).expect("it came back").took_us, 2000);
     assert_eq!(late(&without(&["n1", "n2"], 150, 2950)), None);
+}
+
+#[test]
+fn a_lock_that_somebody_may_hold_unknowingly_need_not_be_granted() {
+    let lock = "lock-1".to_owned();
+    let freed = [Freed { lock: lock.clone(), token: 4, at_us: 100, how: "was released" }];
+    let ask = |at_us| Ask { lock: lock.clone(), owner: "c2".into(), at_us };
+    let asks = [ask(200), ask(1500), ask(2600)];
+    let holds = |token| [MayHold { lock: lock.clone(), token, from_us: 150, until_us: 1400 }];
+    let calm = Weather::default();
+    let late = |may_hold: &[MayHold]| {
+        leases::granted_again(&freed, may_hold, &asks, &[], 500, &calm, 3000)
+    };
+    assert_eq!(late(&[]).expect("nobody holds it").took_us, 2800);
+    assert_eq!(late(&holds(5)).expect("only until 1400").took_us, 1500);
+    // What came before the release is no excuse.
+    assert_eq!(late(&holds(4)).expect("an older token").took_us, 2800);
 }
 
 #[test]

@@ -172,10 +172,26 @@ pub struct Freed {
     pub how: &'static str,
 }
 
+/// A lock may be held by somebody who was never told so: a majority was asked to agree to it, and
+/// nobody knows what came of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MayHold {
+    /// Which lock.
+    pub lock: String,
+    /// Under which token.
+    pub token: u64,
+    /// From when on.
+    pub from_us: u64,
+    /// Until its lease is over for sure.
+    pub until_us: u64,
+}
+
 /// Once a lock is free, somebody who asks for it in calm is granted it within `bound_us` of calm,
-/// whether or not the client that is granted it still listens. `end_us` is the end of the run.
+/// whether or not the client that is granted it still listens, and unless somebody `may_hold` it.
+/// `end_us` is the end of the run.
 pub fn granted_again(
     freed: &[Freed],
+    may_hold: &[MayHold],
     asks: &[Ask],
     grants: &[Grant],
     bound_us: u64,
@@ -186,7 +202,7 @@ pub fn granted_again(
         let newer =
             grants.iter().filter(|grant| grant.lock == free.lock && grant.token > free.token);
         let told_us = newer.map(|grant| grant.told_us).min().unwrap_or(end_us);
-        let ask = first_calm_ask(free, asks, bound_us, weather)?;
+        let ask = first_calm_ask(free, may_hold, asks, bound_us, weather)?;
         let took_us = told_us.saturating_sub(ask.at_us);
         (took_us > bound_us).then(|| {
             let sentence = format!(
@@ -207,9 +223,10 @@ pub fn granted_again(
     })
 }
 
-/// The first ask for a free lock after which it stays calm for as long as the answer may take.
+/// The first ask for a free lock after which it stays free and calm for as long as the answer may take.
 fn first_calm_ask<'a>(
     free: &Freed,
+    may_hold: &[MayHold],
     asks: &'a [Ask],
     bound_us: u64,
     weather: &Weather,
@@ -218,7 +235,13 @@ fn first_calm_ask<'a>(
     loop {
         let after = asks.iter().filter(|ask| ask.lock == free.lock && ask.at_us > from_us);
         let ask = after.min_by_key(|ask| ask.at_us)?;
-        let calm_us = weather.calm_from(ask.at_us, bound_us);
+        let holds = may_hold.iter().filter(|it| {
+            (&it.lock, true) == (&free.lock, it.token > free.token)
+                && it.from_us < ask.at_us + bound_us
+                && ask.at_us < it.until_us
+        });
+        let free_us = holds.map(|it| it.until_us).max().unwrap_or(ask.at_us);
+        let calm_us = weather.calm_from(ask.at_us, bound_us).max(free_us);
         if calm_us == ask.at_us {
             return Some(ask);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Late, seconds};
+use crate::fabric::weather::Weather;
 
 /// How a node answered one delivered copy of a request. Times in microseconds since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +76,16 @@ pub fn one_grant_each(answers: &[Answer], ended: &[ClaimEnded]) -> Option<Findin
     findings.min_by_key(|finding| finding.at_us)
 }
 
-/// A client that asks again, because it did not hear of its grant, is told it within `bound_us`.
-pub fn same_grant(answers: &[Answer], bound_us: u64) -> Option<Late> {
+/// A client that asks again, because it did not hear of its grant, is told it within `bound_us` of
+/// calm between the nodes.
+pub fn same_grant(answers: &[Answer], bound_us: u64, weather: &Weather) -> Option<Late> {
     granted(answers).into_iter().find_map(|Granted { grant, copies, .. }| {
-        let again = || copies.iter().filter(|copy| copy.delivered_us > grant.told_us);
+        let calm_us = weather.calm_between_nodes_from(grant.told_us, bound_us);
+        let again = || copies.iter().filter(|copy| copy.delivered_us > calm_us);
         let first_us = again().map(|copy| copy.delivered_us).min()?;
+        if weather.calm_between_nodes_from(first_us, bound_us) > first_us {
+            return None;
+        }
         let is_definite =
             |copy: &&&Answer| matches!(copy.outcome, Outcome::Granted(_) | Outcome::Stale);
         let told_us = again().find(is_definite).or(again().next_back())?.told_us;

@@ -25,6 +25,8 @@ struct Span {
     /// Whether liveness is promised: some majority is up and can speak both ways with a majority
     /// each, nobody is paused, no link is one-way or slow.
     calm: bool,
+    /// The same, whatever happens to messages of clients.
+    calm_between_nodes: bool,
     /// Nodes that run and reach a majority both ways.
     well: Vec<String>,
     /// Nodes that run and do not.
@@ -41,9 +43,15 @@ impl Weather {
         let span = |window: &[u64]| {
             let (from_us, until_us) = (window[0], window[1]);
             let lasts = |(from, until): (u64, u64)| from <= from_us && until_us <= until;
-            let broken: Vec<&Fault> =
-                faults.iter().filter(|it| lasts(it.1)).map(|it| &it.0.fault).collect();
-            look(&broken, nodes, (from_us, until_us))
+            let broken = || faults.iter().filter(|it| lasts(it.1)).map(|it| it.0);
+            let is_theirs = |struck: &&Struck| {
+                struck.message.as_ref().is_none_or(|message| nodes.contains(&message.from))
+                    || !struck.fault.kind().is_on_message()
+            };
+            let all: Vec<&Fault> = broken().map(|struck| &struck.fault).collect();
+            let theirs: Vec<&Fault> = broken().filter(is_theirs).map(|it| &it.fault).collect();
+            let span = look(&all, nodes, (from_us, until_us));
+            Span { calm_between_nodes: look(&theirs, nodes, (from_us, until_us)).calm, ..span }
         };
         Self { spans: edges.windows(2).map(span).collect() }
     }
@@ -51,6 +59,11 @@ impl Weather {
     /// The first moment from `at_us` on that is followed by `for_us` of calm.
     pub fn calm_from(&self, at_us: u64, for_us: u64) -> u64 {
         self.first_from(at_us, for_us, |span| span.calm)
+    }
+
+    /// The same, whatever happens to messages of clients.
+    pub fn calm_between_nodes_from(&self, at_us: u64, for_us: u64) -> u64 {
+        self.first_from(at_us, for_us, |span| span.calm_between_nodes)
     }
 
     /// The first moment from `at_us` on that is followed by `for_us` of calm in which `node` runs
@@ -117,7 +130,8 @@ fn look(broken: &[&Fault], nodes: &[String], (from_us, until_us): (u64, u64)) ->
     let (well, alone): (Vec<_>, Vec<_>) = up()
         .cloned()
         .partition(|one| nodes.iter().filter(|other| hears(one, other)).count() >= majority);
-    Span { from_us, until_us, calm: !rough && well.len() >= majority, well, alone }
+    let calm = !rough && well.len() >= majority;
+    Span { from_us, until_us, calm, calm_between_nodes: calm, well, alone }
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use self::{
     evidence::{
-        answers, asks, claims_ended, freed, grants, grants_known, lost_renewals, node_asks, reads,
-        reliances, writes,
+        answers, asks, claims_ended, freed, grants, grants_known, lost_renewals, may_hold,
+        node_asks, reads, reliances, writes,
     },
     holder::Holder,
 };
@@ -134,13 +134,14 @@ impl Workload for LockWorkload {
         let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {
             "granted_again" => leases::granted_again(
                 &freed(history, messages, &answers, restarts_us),
+                &may_hold(messages, &answers, restarts_us),
                 &asks(history),
                 &grants(&answers),
                 *bound_us,
                 weather,
                 *end_us,
             ),
-            "same_grant" => requests::same_grant(&answers, *bound_us),
+            "same_grant" => requests::same_grant(&answers, *bound_us, weather),
             "every_node" => majority::every_node_decides(&node_asks(history), *bound_us, weather),
             "written" => fencing::answered(&writes(history), *bound_us, weather, *end_us),
             _ => unreachable!("a scenario's bounds are checked when it is read"),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     checker::{
         fencing::{Read, Told, Write},
-        leases::{Ask, Freed, Grant, LostRenewal, Reliance},
+        leases::{Ask, Freed, Grant, LostRenewal, MayHold, Reliance},
         majority,
         requests::{Answer, ClaimEnded, EndedBy, Outcome},
     },
@@ -145,13 +145,8 @@ pub fn freed(
             _ => {}
         }
     }
-    let mut restarts_us = restarts_us.to_vec();
-    restarts_us.sort_unstable();
     let freed = |((lock, token), (delivered_us, lease_us)): ((String, u64), (u64, u64))| {
-        let over_us = restarts_us.iter().fold(delivered_us + lease_us, |over_us, restart_us| {
-            let concerns = delivered_us < *restart_us && *restart_us <= over_us;
-            if concerns { restart_us + lease_us } else { over_us }
-        });
+        let over_us = lease_over_us(delivered_us, lease_us, restarts_us);
         let how = |released: &&u64| **released < over_us;
         match released.get(&(lock.as_str(), token)).filter(how).copied() {
             Some(at_us) => Freed { lock, token, at_us, how: "was released" },
@@ -159,6 +154,40 @@ pub fn freed(
         }
     };
     last_copies.into_iter().map(freed).collect()
+}
+
+/// When a lease that began at `from_us` is over for sure: a node that restarts counts it anew.
+fn lease_over_us(from_us: u64, lease_us: u64, restarts_us: &[u64]) -> u64 {
+    let mut restarts_us = restarts_us.to_vec();
+    restarts_us.sort_unstable();
+    restarts_us.iter().fold(from_us + lease_us, |over_us, restart_us| {
+        let concerns = from_us < *restart_us && *restart_us <= over_us;
+        if concerns { restart_us + lease_us } else { over_us }
+    })
+}
+
+/// Who may hold a lock and was never told so: voters were asked to accept it.
+pub fn may_hold(messages: &[Message], answers: &[Answer], restarts_us: &[u64]) -> Vec<MayHold> {
+    let granted = |name: &str, holder: &wire::Holder| {
+        let is_its = |answer: &&Answer| {
+            (answer.lock.as_str(), &answer.owner, answer.request_no)
+                == (name, &holder.owner, holder.request_no)
+        };
+        let mut own = answers.iter().filter(is_its);
+        own.any(|answer| matches!(answer.outcome, Outcome::Granted(_)))
+    };
+    let votes = messages.iter().filter(|message| message.method() == "Accept");
+    let held = votes.filter_map(|vote| {
+        let it = wire::AcceptRequest::decode(payload(vote.request.bytes())?).ok()?;
+        let state = it.state?;
+        let holder = state.holder.filter(|holder| !granted(&it.name, holder))?;
+        let from_us = vote.delivered_us.unwrap_or(vote.sent_us);
+        // Clocks may drift by one in a hundred.
+        let lease_us = u64::from(holder.lease_ms) * 1010;
+        let until_us = lease_over_us(from_us, lease_us, restarts_us);
+        Some(MayHold { lock: it.name, token: state.token, from_us: vote.sent_us, until_us })
+    });
+    held.collect()
 }
 
 /// Renewals that were answered LOST.
