@@ -8,6 +8,7 @@ use std::{
 };
 
 use harness::{build, cluster::warden::Warden, lab::Lab, variant::Variant, workspace::Workspace};
+use object::{Object, ObjectSymbol};
 use tempfile::TempDir;
 use tests::{root, submission, turn};
 
@@ -55,4 +56,29 @@ fn an_older_variant_built_after_a_newer_one_is_the_one_that_runs() {
         let program = build(&lab, &workspace, folder);
         assert!(holds(&program, own) && !holds(&program, foreign), "{own}");
     }
+}
+
+/// The overrides belong into simulations only: in a node or the grader they would replace the clock
+/// that verdicts rest on.
+#[test]
+fn only_simulations_define_a_clock_of_their_own() {
+    let _turn = turn();
+    env::set_current_dir(root()).unwrap();
+    let workspace = Workspace::find().unwrap();
+    let lab = Lab::load(&workspace, "lock").unwrap();
+    let warden = Warden::start().unwrap();
+    let built = |kind| match build::build(&workspace, &lab, &Variant::Starter, kind, &warden) {
+        Ok(program) => defines_a_clock(&program.path),
+        Err(_) => panic!("the starter does not build"),
+    };
+    assert!(!defines_a_clock(tests::program()));
+    assert!(!built(build::Kind::Node));
+    assert!(built(build::Kind::Simulation));
+}
+
+fn defines_a_clock(program: &Path) -> bool {
+    let bytes = fs::read(program).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let mut symbols = file.symbols();
+    symbols.any(|symbol| symbol.is_definition() && symbol.name() == Ok("clock_gettime"))
 }

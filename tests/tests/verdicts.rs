@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{answers_are_here, grade, lab, path, submission, turn, verdict};
+use tests::{answers_are_here, grade, lab, node_that, path, submission, turn, verdict};
 
 #[test]
 fn the_starter_passes_the_quiet_milestone_and_no_other() {

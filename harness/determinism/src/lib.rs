@@ -123,7 +123,7 @@ unsafe extern "C" fn clock_gettime(
     let Some(start_s) = start_s.filter(|_| INSIDE.get()) else {
         // SAFETY: the caller's promise is passed on.
         let done = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
-        return libc::c_int::from(done != 0) * -1;
+        return -libc::c_int::from(done != 0);
     };
     let now = Duration::from_secs(start_s) + elapsed();
     let now = libc::timespec {

@@ -27,8 +27,11 @@ const KINDS: [Kind; 9] = [
     Kind::Delay,
     Kind::Hold,
 ];
-/// The most that a message takes, in milliseconds: mostly little.
+/// The most that a message takes, in milliseconds: mostly little, and not much where the disk is
+/// slow as well. Clients would not wait for both, and their asking again and again is a storm that
+/// nobody promised to weather.
 const LATENCIES_MS: [u64; 5] = [1, 1, 2, 5, 10];
+const LATENCY_BESIDE_DISK_MS: u64 = 2;
 /// How long bytes wait before they are durable, in milliseconds, besides what the scenario says.
 const DISK_DELAYS_MS: [u64; 4] = [0, 1, 5, 30];
 /// How long the calm before the faults lasts at least, in milliseconds: a slow network and a slow
@@ -95,7 +98,10 @@ impl<'a> Source<'a> {
         if random.random_bool(0.5) {
             scenario.disk_delay_ms = *DISK_DELAYS_MS.choose(&mut random).expect("there are some");
         }
-        let latency_ms = *LATENCIES_MS.choose(&mut random).expect("there are some");
+        let mut latency_ms = *LATENCIES_MS.choose(&mut random).expect("there are some");
+        if scenario.disk_delay_ms > 0 {
+            latency_ms = latency_ms.min(LATENCY_BESIDE_DISK_MS);
+        }
         let mut specs = some_of(&base.faults, &mut random);
         specs.extend(self.swarm(scenario.nodes, &mut random));
         let (nodes, window_ms) = (scenario.node_names(), scenario.fault_window_ms());

@@ -92,7 +92,8 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
     let lab = lab.clone();
     let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
         let _repeatable = enter(request.plan.seed);
-        sender.send(run(&request.plan, &lab, request.keep.as_deref()))
+        // The receiver waits, or gives up together with the process.
+        let _ = sender.send(run(&request.plan, &lab, request.keep.as_deref()));
     })?;
     let Some(report) = wait(&report) else {
         answer(&hanging())?;
