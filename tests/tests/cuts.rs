@@ -1,9 +1,14 @@
 //! Cuts, on both engines: what a sender and a receiver see of them, and what the record says.
 
-use harness::fabric::{fault::Mode, record::Lost};
-use tests::wire::{Wire, carried};
+use std::sync::Mutex;
+
+use harness::fabric::{
+    fault::{Fault, Mode, Phase},
+    record::Lost,
+};
+use tests::wire::{Wire, carried, request};
 use tokio::time::{Duration, Instant, sleep};
-use tonic::Code;
+use tonic::{Code, Request};
 
 #[test]
 fn a_silent_cut_loses_messages_until_it_heals() {
@@ -96,4 +101,32 @@ fn a_resetting_cut_closes_connections_and_refuses_new_ones() {
         assert_eq!(wire.acquire("c1").await, Ok(3));
         wire
     });
+}
+
+/// What tonic makes of each end of a call, the simulation makes of it, too.
+#[test]
+fn calls_end_with_the_same_code_on_both_engines() {
+    let codes: Mutex<Vec<Vec<Code>>> = Mutex::default();
+    carried(async |engine| {
+        let mut wire = Wire::new(engine, 200).await;
+        let mut seen = Vec::new();
+        let mut timely = Request::new(request("c1"));
+        timely.set_timeout(Duration::from_millis(50));
+        seen.push(wire.client.acquire(timely).await.unwrap_err().code());
+        let fabric = wire.fabric.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(50)).await;
+            fabric.cut(7, vec![("n1".into(), "n2".into())], Mode::Reset);
+        });
+        // Under way when the connection is reset, and while new ones are refused.
+        seen.push(wire.acquire("c1").await.unwrap_err());
+        seen.push(wire.acquire("c1").await.unwrap_err());
+        wire.fabric.heal(7);
+        wire.arm(Fault::Refuse, Phase::Request, None, 1);
+        seen.push(wire.acquire("c1").await.unwrap_err());
+        codes.lock().unwrap().push(seen);
+        wire
+    });
+    let codes = codes.into_inner().unwrap();
+    assert_eq!(codes[0], codes[1]);
 }

@@ -82,7 +82,7 @@ impl Link {
     }
 
     /// Whether connections are closed and refused at the moment.
-    fn is_reset(&self) -> bool {
+    pub(crate) fn is_reset(&self) -> bool {
         [Phase::Request, Phase::Reply].map(|it| self.blocked(it)).contains(&Some(Mode::Reset))
     }
 

@@ -150,6 +150,9 @@ pub fn channel(link: Arc<Link>) -> Channel {
 async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
+    if link.is_reset() {
+        return Err(Status::unavailable("the connection was refused").into());
+    }
     let patience = grpc_timeout(&head.headers);
     let answered = async {
         match patience {
@@ -159,7 +162,8 @@ async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>,
     };
     tokio::select! {
         biased;
-        () = link.reset() => Err(Status::unavailable("the connection was reset").into()),
+        // A connection that breaks under a call leaves tonic without a better word for it.
+        () = link.reset() => Err(Status::unknown("the connection was reset").into()),
         answered = answered => answered.map_err(|_| TimeoutExpired(()).into()),
     }
 }
