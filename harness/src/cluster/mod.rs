@@ -1,6 +1,6 @@
 //! A cluster: the nodes of one run, as scenarios and schedules see them whatever they run on.
 
-mod limits;
+pub(crate) mod limits;
 mod log;
 pub mod ports;
 pub mod proc;

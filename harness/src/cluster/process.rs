@@ -110,12 +110,8 @@ impl ProcessCluster {
         for (index, name) in names.iter().enumerate() {
             let mut peers = Vec::new();
             for (peer_index, peer) in names.iter().enumerate().filter(|(_, peer)| *peer != name) {
-                let link = Link::between_nodes(
-                    fabric.clone(),
-                    name,
-                    peer,
-                    Connection::to(&ports.address(peer_index)),
-                );
+                let exit = Connection::to(&ports.address(peer_index));
+                let link = Link::between_nodes(fabric.clone(), name, peer, exit);
                 let listener = TcpListener::bind("127.0.0.1:0").await?;
                 peers.push(format!("{peer}={}", listener.local_addr()?));
                 tokio::spawn(link.serve(listener));

@@ -22,7 +22,10 @@ use tonic::service::Routes;
 use super::{Report, Request, run::run};
 use crate::{
     checker::seconds,
-    cluster::simulated::{Lab, host, watchdog},
+    cluster::{
+        limits,
+        simulated::{Lab, host, watchdog},
+    },
     grade::verdict::Verdict,
 };
 
@@ -51,6 +54,10 @@ where
     // The harness looks for it in the program.
     black_box(fingerprint);
     note_panics();
+    // Code that wants all the memory there is ends this process and not others.
+    if let Err(error) = limits::impose() {
+        eprintln!("error: cannot limit what the simulation uses: {error}");
+    }
     let lab: Lab = Arc::new(move |context| Box::pin(lab(context)));
     match serve(&lab, enter) {
         Ok(()) => ExitCode::SUCCESS,
