@@ -1,4 +1,5 @@
-//! How long the linearizability checker takes, parse and check apart, beside porcupine-rs.
+//! How long the linearizability checker takes, parse and check apart, beside porcupine-rs: on one
+//! core, and on all.
 //!
 //! `cargo bench -p tests --bench checker` measures. Without cargo's `--bench` a few small histories
 //! only show that it still works. Nothing is asserted about time: machines differ.
@@ -129,8 +130,8 @@ fn main() -> Result<()> {
     let measuring = arguments.iter().any(|argument| argument == "--bench");
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("no room")?;
     println!(
-        "{:<55} {:>9} {:>10} {:>10} {:>9} {:>13}  target",
-        "history", "parse ms", "median ms", "worst ms", "peak MiB", "porcupine-rs"
+        "{:<55} {:>9} {:>10} {:>10} {:>10} {:>9} {:>13}  target",
+        "history", "parse ms", "median ms", "worst ms", "all cores", "peak MiB", "porcupine-rs"
     );
     for shape in shapes() {
         let small = Shape { operations: shape.operations.min(60), times: 1, ..shape.clone() };
@@ -147,38 +148,44 @@ fn measure_alone(file: &Path) -> Result<()> {
     let started = Instant::now();
     let mut history = values::read(file, Model::Kv)?;
     let parse_ms = started.elapsed().as_secs_f64() * 1e3;
-    let started = Instant::now();
-    let verdict = check(&history.keys, &mut history.values, Budget::default());
-    let check_ms = started.elapsed().as_secs_f64() * 1e3;
+    let mut judge = |budget| {
+        let started = Instant::now();
+        let verdict = check(&history.keys, &mut history.values, budget);
+        (verdict, started.elapsed().as_secs_f64() * 1e3)
+    };
+    let (verdict, check_ms) = judge(Budget { jobs: 1, ..Budget::default() });
+    let peak_mib = peak_mib()?;
+    let (_, all_cores_ms) = judge(Budget::default());
     let word = match verdict {
         Verdict::Linearizable => "good",
         Verdict::NotLinearizable(_) => "bad",
         Verdict::Undecided { .. } => "undecided",
     };
-    let peak_mib = peak_mib()?;
-    println!("{}", json!([word, parse_ms, check_ms, peak_mib]));
+    println!("{}", json!([word, parse_ms, check_ms, all_cores_ms, peak_mib]));
     Ok(())
 }
 
 fn measure(shape: &Shape, file: &Path) -> Result<()> {
-    let (mut parses, mut checks, mut peaks, mut theirs) = (vec![], vec![], vec![], None);
+    let (mut parses, mut checks, mut all_cores, mut peaks) = (vec![], vec![], vec![], vec![]);
+    let mut theirs = None;
     for seed in 0..shape.times {
         write(shape, seed, file)?;
         let alone = Command::new(env::current_exe()?).arg(ALONE).arg(file).output()?;
         ensure!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
-        let (word, parse_ms, check_ms, peak_mib): (String, f64, f64, f64) =
+        let (word, parse_ms, check_ms, all_cores_ms, peak_mib): (String, f64, f64, f64, f64) =
             serde_json::from_slice(&alone.stdout)?;
         let wanted = if shape.bad { "bad" } else { "good" };
         ensure!(word == wanted, "{} (seed {seed}) is {word}, not {wanted}", shape.name);
         parses.push(parse_ms);
         checks.push(check_ms);
+        all_cores.push(all_cores_ms);
         peaks.push(peak_mib);
         if seed == 0 && shape.timeouts == 0 {
             let history = values::read(file, Model::Kv)?;
             theirs = Some(by_porcupine(&history.keys, &history.values));
         }
     }
-    for figures in [&mut parses, &mut checks, &mut peaks] {
+    for figures in [&mut parses, &mut checks, &mut all_cores, &mut peaks] {
         figures.sort_by(f64::total_cmp);
     }
     let theirs = match theirs {
@@ -187,11 +194,12 @@ fn measure(shape: &Shape, file: &Path) -> Result<()> {
         Some(Some(took)) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
     };
     println!(
-        "{:<55} {:9.2} {:10.3} {:10.3} {:9.1} {:>13}  {}",
+        "{:<55} {:9.2} {:10.3} {:10.3} {:10.3} {:9.1} {:>13}  {}",
         shape.name,
         parses[parses.len() / 2],
         checks[checks.len() / 2],
         checks[checks.len() - 1],
+        all_cores[all_cores.len() / 2],
         peaks[peaks.len() - 1],
         theirs,
         shape.target

@@ -13,10 +13,15 @@ mod timeline;
 mod values;
 mod zones;
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZero,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
-use self::seen::Seen;
 pub use self::values::{ABSENT, UNSEEN, Values};
+use self::{seen::Seen, values::Grown};
 
 /// A value of a key, interned: equal texts have equal numbers.
 pub type Value = u32;
@@ -74,11 +79,14 @@ pub struct Budget {
     pub steps: u64,
     /// How long all keys together may take.
     pub time: Duration,
+    /// How many threads may work at once.
+    pub jobs: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { steps: 20_000_000, time: Duration::from_secs(60) }
+        let jobs = thread::available_parallelism().map_or(1, NonZero::get);
+        Self { steps: 20_000_000, time: Duration::from_secs(60), jobs }
     }
 }
 
@@ -132,7 +140,7 @@ pub(crate) enum Stretch {
         possible: Vec<Value>,
     },
     /// Who knows.
-    RanOut(RanOut),
+    RanOut,
 }
 
 /// Judges a history: `keys` holds the operations on each key, in any order. The values before the
@@ -145,12 +153,13 @@ pub fn check(keys: &[Vec<Operation>], values: &mut Values, budget: Budget) -> Ve
     let mut open: Vec<usize> = (0..keys.len()).collect();
     let mut steps = FIRST_STEPS.min(budget.steps);
     loop {
+        let decided = decide_keys(&open, keys, values, steps, deadline, budget.jobs);
         let mut hard = Vec::new();
-        for key in open {
-            match check_key(key, &keys[key], values, steps, deadline) {
-                Verdict::Linearizable => {}
-                Verdict::Undecided { .. } => hard.push(key),
-                wrong @ Verdict::NotLinearizable(_) => return wrong,
+        for (key, decision) in open.into_iter().zip(decided) {
+            match decision {
+                Decision::Linearizable => {}
+                Decision::RanOut => hard.push(key),
+                Decision::Not(stuck) => return stuck.tell(key, values),
             }
         }
         let Some(key) = hard.first().copied() else { return Verdict::Linearizable };
@@ -165,17 +174,81 @@ pub fn check(keys: &[Vec<Operation>], values: &mut Values, budget: Budget) -> Ve
     }
 }
 
+/// Below so many operations a second thread costs more than it saves.
+const WORTH_A_THREAD: usize = 20_000;
+
+/// Decides the keys `open`, on several threads if that helps. What comes after the first key that
+/// is impossible need not be decided.
+fn decide_keys(
+    open: &[usize],
+    keys: &[Vec<Operation>],
+    values: &Values,
+    steps: u64,
+    deadline: Instant,
+    jobs: usize,
+) -> Vec<Decision> {
+    let operations: usize = open.iter().map(|key| keys[*key].len()).sum();
+    let jobs = jobs.min(operations / WORTH_A_THREAD).min(open.len()).max(1);
+    let (next, first_impossible) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+    let work = || {
+        let mut decided = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= open.len() || place > first_impossible.load(Ordering::Relaxed) {
+                return decided;
+            }
+            let decision = decide_key(&keys[open[place]], values, steps, deadline);
+            if let Decision::Not(_) = decision {
+                first_impossible.fetch_min(place, Ordering::Relaxed);
+            }
+            decided.push((place, decision));
+        }
+    };
+    let mut decided = thread::scope(|scope| {
+        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
+        let mut decided = work();
+        for other in others {
+            decided.extend(other.join().expect("the checker does not panic"));
+        }
+        decided
+    });
+    decided.sort_unstable_by_key(|(place, _)| *place);
+    decided.into_iter().map(|(_, decision)| decision).collect()
+}
+
+/// What came of one key.
+enum Decision {
+    Linearizable,
+    Not(Stuck),
+    RanOut,
+}
+
+/// An operation that cannot be placed.
+struct Stuck {
+    operation: usize,
+    window_us: (u64, u64),
+    /// The values that were possible, with their texts if they have one.
+    possible: Vec<(Value, Option<Box<str>>)>,
+}
+
+impl Stuck {
+    fn tell(self, key: usize, values: &mut Values) -> Verdict {
+        let Self { operation, window_us, possible } = self;
+        let number = |(value, text): (Value, Option<Box<str>>)| match text {
+            Some(text) => values.number(&text),
+            None => value,
+        };
+        let possible = possible.into_iter().map(number).collect();
+        Verdict::NotLinearizable(Impossible { key, operation, window_us, possible })
+    }
+}
+
 /// How many steps a key gets in the first turn, and how many times more in each later one.
 const FIRST_STEPS: u64 = 50_000;
 const STEPS_GROW: u64 = 8;
 
-fn check_key(
-    key: usize,
-    operations: &[Operation],
-    values: &mut Values,
-    steps: u64,
-    deadline: Instant,
-) -> Verdict {
+fn decide_key(operations: &[Operation], given: &Values, steps: u64, deadline: Instant) -> Decision {
+    let mut values = Grown::new(given);
     let mut order = relevant(operations);
     order.sort_unstable_by_key(|index| operations[*index].call_us);
     let ops_of = |stretch: &[usize]| -> Vec<Operation> {
@@ -195,23 +268,24 @@ fn check_key(
         let end = match whole.take().or_else(|| zones::decide(&ops, &starts)) {
             Some(end) => end,
             None => {
-                let seen = seen.get_or_insert_with(|| Seen::new(operations, values));
-                search::decide(&ops, &starts, seen, values, is_last, &mut left, deadline)
+                let seen = seen.get_or_insert_with(|| Seen::new(operations, &values));
+                search::decide(&ops, &starts, seen, &mut values, is_last, &mut left, deadline)
             }
         };
         match end {
             Stretch::Ends(ends) => starts = ends,
-            Stretch::RanOut(ran_out) => return Verdict::Undecided { key, ran_out },
+            Stretch::RanOut => return Decision::RanOut,
             Stretch::Stuck { operation, from_us, possible } => {
                 let operation = stretch[operation];
                 let window_us = (from_us, operations[operation].return_us);
-                let impossible = Impossible { key, operation, window_us, possible };
-                return Verdict::NotLinearizable(impossible);
+                let with_text = |value| (value, values.text(value).map(Box::from));
+                let possible = possible.into_iter().map(with_text).collect();
+                return Decision::Not(Stuck { operation, window_us, possible });
             }
         }
         rest = after;
     }
-    Verdict::Linearizable
+    Decision::Linearizable
 }
 
 /// How many of `order` (by call) come before the first moment at which nothing is under way.

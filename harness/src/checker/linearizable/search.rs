@@ -19,10 +19,11 @@ use std::time::Instant;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    ABSENT, Action, Cas, NEVER, Operation, RanOut, Stretch, Value, Values,
+    ABSENT, Action, Cas, NEVER, Operation, Stretch, Value,
     seen::Seen,
     sights::Sights,
     timeline::{Event, Mask, NONE, Timeline},
+    values::Grown,
 };
 
 /// How many configurations are remembered before a search is given up: about 48 MiB of them.
@@ -38,7 +39,7 @@ pub fn decide(
     operations: &[Operation],
     starts: &[Value],
     seen: &mut Seen,
-    values: &mut Values,
+    values: &mut Grown<'_>,
     is_last: bool,
     steps: &mut u64,
     deadline: Instant,
@@ -52,12 +53,12 @@ pub fn decide(
     }
 }
 
-struct Search<'a, M> {
+struct Search<'a, 'v, M> {
     operations: &'a [Operation],
     timeline: &'a Timeline,
     is_last: bool,
     seen: &'a mut Seen,
-    values: &'a mut Values,
+    values: &'a mut Grown<'v>,
     /// Where the search is: the next event and the value before it.
     at: usize,
     value: Value,
@@ -82,6 +83,9 @@ struct Search<'a, M> {
     possible: Vec<Value>,
 }
 
+/// Steps, memory or time ran out.
+struct RanOut;
+
 /// A configuration with operations that are still to be tried next.
 struct Frame<M> {
     at: usize,
@@ -94,12 +98,12 @@ struct Frame<M> {
     first: usize,
 }
 
-impl<'a, M: Mask> Search<'a, M> {
+impl<'a, 'v, M: Mask> Search<'a, 'v, M> {
     fn new(
         operations: &'a [Operation],
         timeline: &'a Timeline,
         starts: &[Value],
-        (seen, values): (&'a mut Seen, &'a mut Values),
+        (seen, values): (&'a mut Seen, &'a mut Grown<'v>),
         is_last: bool,
     ) -> Self {
         Self {
@@ -130,28 +134,29 @@ impl<'a, M: Mask> Search<'a, M> {
             self.rewind(0, 0);
             self.value = *start;
             (self.done, self.used) = (M::none(self.timeline.slots), M::none(self.timeline.open));
-            match self.search(steps, deadline) {
-                Some(ran_out) => return Stretch::RanOut(ran_out),
-                None if self.is_last && !self.ends.is_empty() => break,
-                None => {}
+            if self.search(steps, deadline).is_err() {
+                return Stretch::RanOut;
+            }
+            if self.is_last && !self.ends.is_empty() {
+                break;
             }
         }
         if self.ends.is_empty() { self.stuck() } else { Stretch::Ends(self.ends) }
     }
 
-    /// Explores everything that follows the current configuration; or says what ran out.
-    fn search(&mut self, steps: &mut u64, deadline: Instant) -> Option<RanOut> {
+    /// Explores everything that follows the current configuration.
+    fn search(&mut self, steps: &mut u64, deadline: Instant) -> Result<(), RanOut> {
         let mut frames: Vec<Frame<M>> = Vec::new();
         let mut to_try: Vec<u32> = Vec::new();
         // Whether somebody has to see the value, or what made it was made in vain.
         let mut in_vain = false;
         loop {
             if *steps == 0 || self.remembered >= MEMORY {
-                return Some(RanOut::Steps);
+                return Err(RanOut);
             }
             *steps -= 1;
             if steps.is_multiple_of(CLOCK_EVERY) && Instant::now() >= deadline {
-                return Some(RanOut::Time);
+                return Err(RanOut);
             }
             in_vain &= !self.settle();
             if self.at == self.timeline.events.len() {
@@ -159,7 +164,7 @@ impl<'a, M: Mask> Search<'a, M> {
                     self.ends.push(self.value);
                 }
                 if self.is_last {
-                    return None;
+                    return Ok(());
                 }
             } else if self.is_new() {
                 let first = to_try.len();
@@ -170,7 +175,7 @@ impl<'a, M: Mask> Search<'a, M> {
             }
             // Back to the latest configuration with something left to try.
             loop {
-                let frame = frames.last()?;
+                let Some(frame) = frames.last() else { return Ok(()) };
                 let order = frame.order;
                 self.value = frame.value;
                 (self.done, self.used) = (frame.done.clone(), frame.used.clone());

@@ -2,7 +2,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{ABSENT, Operation, Value, Values, observed, values::UNSEEN};
+use super::{
+    ABSENT, Operation, Value, observed,
+    values::{Grown, UNSEEN},
+};
 
 /// The values that are seen.
 pub struct Seen {
@@ -13,7 +16,7 @@ pub struct Seen {
 
 impl Seen {
     /// What the operations on one key say that they saw.
-    pub fn new(operations: &[Operation], values: &Values) -> Self {
+    pub fn new(operations: &[Operation], values: &Grown<'_>) -> Self {
         let seen = operations.iter().filter_map(|operation| observed(operation.action));
         let mut texts: Vec<Box<str>> =
             seen.filter_map(|value| values.text(value)).map(Box::from).collect();
@@ -23,7 +26,7 @@ impl Seen {
     }
 
     /// The value itself, or [`UNSEEN`] if it is the beginning of nothing that is ever seen.
-    pub fn or_unseen(&mut self, value: Value, values: &Values) -> Value {
+    pub fn or_unseen(&mut self, value: Value, values: &Grown<'_>) -> Value {
         if value == ABSENT || value == UNSEEN {
             return value;
         }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Action, Cas, NEVER, Operation, Value, Values, observed};
+use super::{Action, Cas, NEVER, Operation, Value, observed, values::Grown};
 
 /// Who is still to see which value.
 pub struct Sights {
@@ -32,7 +32,7 @@ impl Sights {
     ///
     /// What an operation was told says which value it met. And if only one operation can have made
     /// a value that somebody met, by appending, then that one met the value without its end.
-    pub fn new(operations: &[Operation], starts: &[Value], values: &mut Values) -> Self {
+    pub fn new(operations: &[Operation], starts: &[Value], values: &mut Grown<'_>) -> Self {
         let mut meets: Vec<Option<Value>> = operations.iter().map(told_of).collect();
         let appends: Vec<usize> = (0..operations.len())
             .filter(|index| matches!(operations[*index].action, Action::Append(_)))
@@ -109,7 +109,7 @@ fn told_of(operation: &Operation) -> Option<Value> {
 }
 
 /// Who can make `value` by appending.
-fn makers(value: Value, operations: &[Operation], appends: &[usize], values: &Values) -> Makers {
+fn makers(value: Value, operations: &[Operation], appends: &[usize], values: &Grown<'_>) -> Makers {
     let fits = |index: &&usize| values.ends_with(value, operations[**index].action);
     let mut fitting = appends.iter().filter(fits);
     let appender = fitting.next().copied();

@@ -11,23 +11,17 @@ pub const ABSENT: Value = 0;
 /// good as another.
 pub const UNSEEN: Value = Value::MAX;
 
-/// The texts of all values.
+/// The texts of all values of a history.
 #[derive(Clone, Debug)]
 pub struct Values {
     texts: Vec<Box<str>>,
     numbers: FxHashMap<Box<str>, Value>,
-    /// What a value becomes when another one is appended to it.
-    appended: FxHashMap<(Value, Value), Value>,
 }
 
 impl Default for Values {
     fn default() -> Self {
         // The text of ABSENT, which no number stands for, is what appending starts from.
-        Self {
-            texts: vec!["".into()],
-            numbers: FxHashMap::default(),
-            appended: FxHashMap::default(),
-        }
+        Self { texts: vec!["".into()], numbers: FxHashMap::default() }
     }
 }
 
@@ -52,9 +46,32 @@ impl Values {
     pub fn text(&self, value: Value) -> Option<&str> {
         (value != ABSENT && value != UNSEEN).then(|| &*self.texts[value as usize])
     }
+}
+
+/// The values of a history, and those that a search makes of them by appending. Its own are
+/// numbered from the end of the given ones on.
+pub(super) struct Grown<'a> {
+    given: &'a Values,
+    texts: Vec<Box<str>>,
+    numbers: FxHashMap<Box<str>, Value>,
+    /// What a value becomes when another one is appended to it.
+    appended: FxHashMap<(Value, Value), Value>,
+}
+
+impl<'a> Grown<'a> {
+    /// Nothing but what is given.
+    pub fn new(given: &'a Values) -> Self {
+        let (numbers, appended) = (FxHashMap::default(), FxHashMap::default());
+        Self { given, texts: Vec::new(), numbers, appended }
+    }
+
+    /// The text of a value; `None` for [`ABSENT`] and [`UNSEEN`].
+    pub fn text(&self, value: Value) -> Option<&str> {
+        (value != ABSENT && value != UNSEEN).then(|| self.letters(value))
+    }
 
     /// The value after `action` on `before`, or `None` if it cannot have happened there.
-    pub(super) fn after(&mut self, before: Value, action: Action) -> Option<Value> {
+    pub fn after(&mut self, before: Value, action: Action) -> Option<Value> {
         match action {
             Action::Get(seen) => (seen == before).then_some(before),
             Action::Put(value) => Some(value),
@@ -72,29 +89,52 @@ impl Values {
     }
 
     /// Whether `value` can be what an append makes.
-    pub(super) fn ends_with(&self, value: Value, append: Action) -> bool {
+    pub fn ends_with(&self, value: Value, append: Action) -> bool {
         let Action::Append(end) = append else { return false };
-        value != ABSENT && self.texts[value as usize].ends_with(&*self.texts[end as usize])
+        value != ABSENT && self.letters(value).ends_with(self.letters(end))
     }
 
     /// What an append that made `value` must have met; `None` if there are two possibilities.
-    pub(super) fn without_end(&mut self, value: Value, append: Action) -> Option<Value> {
+    pub fn without_end(&mut self, value: Value, append: Action) -> Option<Value> {
         let Action::Append(end) = append else { return None };
-        let before = self.texts[value as usize].strip_suffix(&*self.texts[end as usize])?;
+        let before = self.letters(value).strip_suffix(self.letters(end))?;
         // Nothing and an empty text make no difference to an append.
         if before.is_empty() {
-            return (!self.numbers.contains_key("")).then_some(ABSENT);
+            return (!self.given.numbers.contains_key("")).then_some(ABSENT);
         }
         let before = before.to_owned();
-        Some(self.number(&before))
+        Some(self.number(before))
+    }
+
+    /// The letters of a value that has any, and none for [`ABSENT`].
+    fn letters(&self, value: Value) -> &str {
+        let place = value as usize;
+        match place.checked_sub(self.given.texts.len()) {
+            None => &self.given.texts[place],
+            Some(own) => &self.texts[own],
+        }
+    }
+
+    fn number(&mut self, text: String) -> Value {
+        let known =
+            self.given.numbers.get(text.as_str()).or_else(|| self.numbers.get(text.as_str()));
+        if let Some(number) = known {
+            return *number;
+        }
+        let place = self.given.texts.len() + self.texts.len();
+        let number = Value::try_from(place).expect("fewer than four billion values");
+        let text: Box<str> = text.into();
+        self.texts.push(text.clone());
+        self.numbers.insert(text, number);
+        number
     }
 
     fn append(&mut self, before: Value, text: Value) -> Value {
         if let Some(after) = self.appended.get(&(before, text)) {
             return *after;
         }
-        let whole = format!("{}{}", self.texts[before as usize], self.texts[text as usize]);
-        let after = self.number(&whole);
+        let whole = format!("{}{}", self.letters(before), self.letters(text));
+        let after = self.number(whole);
         self.appended.insert((before, text), after);
         after
     }
