@@ -9,7 +9,7 @@ mod scratch;
 pub mod simulated;
 pub mod warden;
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, time::Duration};
 
 use node::Channel;
 
@@ -40,6 +40,9 @@ pub trait Cluster {
     /// # Errors
     /// When one ends instead, or takes too long.
     fn ready(&mut self) -> impl Future<Output = Result<(), NodeFailure>>;
+
+    /// How often to look whether a node has fallen.
+    fn watch_every(&self) -> Duration;
 
     /// A node that has ended though nobody killed it.
     fn fallen(&mut self) -> Option<NodeFailure>;

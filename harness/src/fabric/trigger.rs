@@ -22,20 +22,27 @@ pub(crate) struct Seen<'a> {
 /// Everything that waits for a message.
 #[derive(Default)]
 pub(super) struct Triggers {
-    faults: Vec<Waiting>,
+    counters: Vec<Counter>,
     held: Vec<Held>,
 }
 
-/// A fault that waits for its message.
-struct Waiting {
-    entry: usize,
+/// Counts the messages that fit one aim, for all faults that wait for one of them.
+struct Counter {
     wanted: Wanted,
-    nth: u32,
     /// It counts no message before this entry has struck, nor, if that holds a message, once the
     /// message has gone on.
     follows: Option<usize>,
     /// Whether it counts.
     counts: bool,
+    /// How many it has counted.
+    count: u32,
+    waiting: Vec<Waiting>,
+}
+
+/// A fault that waits for the `nth` message of its counter.
+struct Waiting {
+    nth: u32,
+    entry: usize,
     fault: Fault,
 }
 
@@ -58,19 +65,30 @@ struct Wanted {
 impl Triggers {
     /// The faults of `schedule` that wait for a message.
     pub fn new(schedule: &[Entry]) -> Self {
-        let wait = |(entry, Entry { when, fault, .. }): (usize, &Entry)| match when {
-            Trigger::AtMs(_) => None,
-            Trigger::Message { aim, nth, after } => {
-                let wanted = Wanted { aim: aim.clone(), follows: None, same: None };
-                let (follows, counts, fault) = (*after, after.is_none(), fault.clone());
-                Some(Waiting { entry, wanted, nth: *nth, follows, counts, fault })
+        let mut counters: Vec<Counter> = Vec::new();
+        for (entry, Entry { when, fault, .. }) in schedule.iter().enumerate() {
+            let Trigger::Message { aim, nth, after } = when else { continue };
+            let waiting = Waiting { nth: *nth, entry, fault: fault.clone() };
+            // What follows another fault counts from that one on, by itself.
+            let counts_it = |counter: &&mut Counter| {
+                counter.counts && after.is_none() && counter.wanted.aim == *aim
+            };
+            match counters.iter_mut().find(counts_it) {
+                Some(counter) => counter.waiting.push(waiting),
+                None => counters.push(Counter {
+                    wanted: Wanted { aim: aim.clone(), follows: None, same: None },
+                    follows: *after,
+                    counts: after.is_none(),
+                    count: 0,
+                    waiting: vec![waiting],
+                }),
             }
-        };
-        Self { faults: schedule.iter().enumerate().filter_map(wait).collect(), held: Vec::new() }
+        }
+        Self { counters, held: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.faults.is_empty()
+        self.counters.is_empty()
     }
 
     /// Counts the message wherever it fits, lets go what it lets go, and takes out what it sets
@@ -81,20 +99,22 @@ impl Triggers {
             !held.wanted.as_ref().is_some_and(|wanted| wanted.fits(seen, decoder))
         });
         let mut set_off = Vec::new();
-        self.faults.retain_mut(|waiting| {
-            if !waiting.counts || !waiting.wanted.fits(seen, decoder) {
-                return true;
+        self.counters.retain_mut(|counter| {
+            if counter.counts && counter.wanted.fits(seen, decoder) {
+                counter.count += 1;
+                let due = counter.waiting.extract_if(.., |waiting| waiting.nth == counter.count);
+                set_off.extend(due.map(|waiting| (waiting.entry, waiting.fault)));
             }
-            waiting.nth -= 1;
-            if waiting.nth == 0 {
-                set_off.push((waiting.entry, waiting.fault.clone()));
-            }
-            waiting.nth > 0
+            !counter.waiting.is_empty()
         });
-        for waiting in &mut self.faults {
-            if waiting.follows.is_some_and(|it| set_off.iter().any(|(entry, _)| *entry == it)) {
-                waiting.counts = true;
-                waiting.wanted = Wanted::following(&waiting.wanted.aim, seen, decoder);
+        if set_off.is_empty() {
+            return set_off;
+        }
+        set_off.sort_by_key(|(entry, _)| *entry);
+        for counter in &mut self.counters {
+            if counter.follows.is_some_and(|it| set_off.iter().any(|(entry, _)| *entry == it)) {
+                counter.counts = true;
+                counter.wanted = Wanted::following(&counter.wanted.aim, seen, decoder);
             }
         }
         set_off
@@ -102,7 +122,7 @@ impl Triggers {
 
     /// The message that `entry` held has gone on: what was to happen meanwhile no longer will.
     pub fn went_on(&mut self, entry: usize) {
-        self.faults.retain(|waiting| waiting.follows != Some(entry));
+        self.counters.retain(|counter| counter.follows != Some(entry));
     }
 
     /// Holds the message that was seen until one passes that fits `until`: the returned receiver

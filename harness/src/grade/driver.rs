@@ -1,7 +1,5 @@
 //! The driver: strikes the faults of a schedule at a cluster, each at its moment, and undoes them.
 
-use std::time::Duration;
-
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{MissedTickBehavior, interval, sleep_until},
@@ -14,9 +12,6 @@ use crate::{
         fault::{Entry, Fault, Sighting, Struck, Trigger},
     },
 };
-
-/// How often the driver looks whether a node has fallen.
-const WATCH: Duration = Duration::from_millis(20);
 
 /// Strikes one schedule at one cluster.
 pub struct Driver<'a, C, W> {
@@ -82,7 +77,7 @@ impl<'a, C: Cluster, W: FnMut(&mut C)> Driver<'a, C, W> {
         timed.sort_unstable();
         let mut timed = timed.into_iter().peekable();
         let clock = self.fabric.clock().clone();
-        let mut watch = interval(WATCH);
+        let mut watch = interval(self.cluster.watch_every());
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while clock.now_us() < until_us {
             let undo_us = self.open.iter().map(|(_, at_us)| *at_us);

@@ -30,6 +30,9 @@ pub type Lab = Arc<dyn Fn(Context) -> Pin<Box<dyn Future<Output = Routes> + Send
 /// How long a node may take from its start to being ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// How often the nodes are looked at, in virtual time: a look costs as much as some messages.
+const WATCH: Duration = Duration::from_millis(100);
+
 /// What a simulated cluster is made from.
 #[derive(Clone)]
 pub struct Spec {
@@ -158,6 +161,10 @@ impl Cluster for SimulatedCluster {
             }
             sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    fn watch_every(&self) -> Duration {
+        WATCH
     }
 
     fn fallen(&mut self) -> Option<NodeFailure> {

@@ -1,43 +1,26 @@
 //! The process engine: every node a process of its own, killed with signals, logging to a file.
-#![expect(unsafe_code, reason = "a child must be told to die with its parent before it starts")]
+
+mod member;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
-    io,
+    fs, io,
     net::TcpListener as StdListener,
-    os::unix::process::ExitStatusExt,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-#[cfg(target_os = "linux")]
-use landlock::RulesetCreated;
-#[cfg(target_os = "linux")]
-use nix::sys::prctl;
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use node::Channel;
-use tokio::{
-    net::TcpListener,
-    process::{Child, Command},
-    time::{sleep, timeout},
-};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tokio::{net::TcpListener, process::Child, time::sleep};
 
-#[cfg(target_os = "linux")]
-use super::scratch::fence;
+use self::member::{Member, kill_group, signal_group};
 use super::{
-    Cluster, NodeFailure, limits, log,
+    Cluster, NodeFailure, limits,
     ports::PortBlock,
-    proc::{self, Process, ThreadId},
+    proc::{self, ThreadId},
     scratch::Scratch,
     warden::Warden,
 };
@@ -45,10 +28,6 @@ use crate::fabric::{Connection, Fabric, Link};
 
 /// How long a node may take from its start to being ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// How long one question after its health may take.
-const HEALTH_DEADLINE: Duration = Duration::from_millis(500);
-/// The pause between two questions after its health.
-const HEALTH_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a cluster of processes is made from.
 #[derive(Clone, Debug)]
@@ -65,6 +44,8 @@ pub struct Spec {
     pub log_dir: PathBuf,
 }
 
+/// How often the nodes are looked at.
+const WATCH: Duration = Duration::from_millis(20);
 /// How long a signal may take to stop a process.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 /// Stands for the harness's own thread: no process has this number.
@@ -82,17 +63,6 @@ pub struct ProcessCluster {
     next_look: Instant,
     _ports: PortBlock,
     _scratch: Scratch,
-}
-
-struct Member {
-    name: String,
-    program: PathBuf,
-    address: String,
-    data_dir: PathBuf,
-    environment: Vec<(&'static str, String)>,
-    log: PathBuf,
-    starts: u32,
-    process: Option<Child>,
 }
 
 impl ProcessCluster {
@@ -258,6 +228,10 @@ impl Cluster for ProcessCluster {
         Ok(())
     }
 
+    fn watch_every(&self) -> Duration {
+        WATCH
+    }
+
     fn fallen(&mut self) -> Option<NodeFailure> {
         let warden = &self.warden;
         let fallen = self.members.values_mut().find_map(|member| member.fallen(warden));
@@ -279,122 +253,4 @@ impl Drop for ProcessCluster {
             // tokio reaps it: the child was made with `kill_on_drop`.
         }
     }
-}
-
-impl Member {
-    fn spawn(&mut self) -> io::Result<Child> {
-        self.starts += 1;
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
-        command.env_clear();
-        // What the programs of other languages need to find their runtimes.
-        let inherited = ["PATH", "HOME"].map(|name| (name, std::env::var(name)));
-        command.envs(inherited.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))));
-        command
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("START", self.starts.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true);
-        #[cfg(target_os = "linux")]
-        let mut fence =
-            Some(fence::around(&self.data_dir, &self.program).map_err(io::Error::other)?);
-        let parent = nix::unistd::getpid();
-        // SAFETY: between fork and exec, only system calls and nothing that allocates. The signal
-        // follows the thread that spawns, which lives as long as this cluster.
-        unsafe {
-            command.pre_exec(move || {
-                #[cfg(target_os = "linux")]
-                {
-                    prctl::set_pdeathsig(Signal::SIGKILL)?;
-                    fence.take().map(RulesetCreated::restrict_self).transpose().ok();
-                }
-                limits::impose()?;
-                // The harness may have died before the line above.
-                match nix::unistd::getppid() == parent {
-                    true => Ok(()),
-                    false => Err(io::ErrorKind::BrokenPipe.into()),
-                }
-            });
-        }
-        command.spawn()
-    }
-
-    async fn ready(&mut self, deadline: Instant, warden: &Warden) -> Result<(), NodeFailure> {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address))
-            .expect("a port block gives addresses");
-        let mut health = HealthClient::new(endpoint.connect_lazy());
-        while Instant::now() < deadline {
-            if let Some(failure) = self.fallen(warden) {
-                return Err(failure);
-            }
-            let question = health.check(HealthCheckRequest::default());
-            if let Ok(Ok(answer)) = timeout(HEALTH_DEADLINE, question).await
-                && answer.into_inner().status() == ServingStatus::Serving
-            {
-                return Ok(());
-            }
-            sleep(HEALTH_PAUSE).await;
-        }
-        let log = log::tail(&self.log);
-        Err(self
-            .failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs())))
-    }
-
-    fn greedy(&mut self, all: &[Process], warden: &Warden) -> Option<NodeFailure> {
-        let pid = self.process.as_ref()?.id()?;
-        let what = limits::exceeded(pid, all, &self.data_dir, &self.log)?;
-        kill_group(pid);
-        warden.forget_group(pid);
-        // tokio reaps it.
-        self.process = None;
-        Some(self.failure(what))
-    }
-
-    fn fallen(&mut self, warden: &Warden) -> Option<NodeFailure> {
-        let process = self.process.as_mut()?;
-        let pid = process.id();
-        let status = process.try_wait().ok()??;
-        self.process = None;
-        if let Some(pid) = pid {
-            // What it has started is of no more use.
-            kill_group(pid);
-            warden.forget_group(pid);
-        }
-        let what = match log::panic(&self.log) {
-            Some(panic) => panic,
-            None if log::ran_out_of_memory(&self.log) => limits::refused_memory(),
-            None => {
-                format!("{} though nobody stopped it{}", describe(status), log::tail(&self.log))
-            }
-        };
-        Some(self.failure(what))
-    }
-
-    fn failure(&self, what: String) -> NodeFailure {
-        NodeFailure { node: self.name.clone(), what }
-    }
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(XFSZ)) => "wrote a file of more than 512 MiB and was stopped".to_owned(),
-        (None, signal) => format!("was ended by signal {}", signal.unwrap_or_default()),
-    }
-}
-
-/// The signal that the limit on the size of a file sends.
-const XFSZ: i32 = Signal::SIGXFSZ as i32;
-
-fn kill_group(pid: u32) {
-    signal_group(pid, Signal::SIGKILL);
-}
-
-fn signal_group(pid: u32, signal: Signal) {
-    let group = i32::try_from(pid).expect("process numbers are small");
-    // Gone already is as good.
-    let _ = killpg(Pid::from_raw(group), signal);
 }
