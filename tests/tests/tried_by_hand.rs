@@ -27,8 +27,9 @@ fn run_starts_nodes_that_anybody_can_ask_and_ctrl_c_ends_them() {
     let _turn = turn();
     let mut running = command(&["run", "lock", "--variant", "starter", "--nodes", "2"]);
     let mut running = Running(running.stdout(Stdio::piped()).spawn().unwrap());
-    let out = BufReader::new(running.0.stdout.take().unwrap());
-    let lines: Vec<String> = out.lines().take(2).map(Result::unwrap).collect();
+    // Open to the end: whoever prints into a closed pipe ends.
+    let mut out = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let lines: Vec<String> = out.by_ref().take(2).map(Result::unwrap).collect();
     let addresses: Vec<&str> =
         lines.iter().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
