@@ -166,6 +166,16 @@ impl Lab {
         })
     }
 
+    /// The milestones of these ids, in the lab's order; all of them if none is named.
+    ///
+    /// # Errors
+    /// When there is none of some id.
+    pub fn selected(&self, ids: &[String]) -> Result<Vec<&Milestone>> {
+        ids.iter().try_for_each(|id| self.milestone(id).map(drop))?;
+        let is_wanted = |milestone: &&Milestone| ids.is_empty() || ids.contains(&milestone.id);
+        Ok(self.milestones.iter().filter(is_wanted).collect())
+    }
+
     fn check(&self, folder: &str) -> Result<()> {
         ensure!(self.name == folder, "name = \"{}\" must be the folder's, {folder}", self.name);
         let missing = self.gap_files.iter().find(|file| !self.dir.join(file).is_file());

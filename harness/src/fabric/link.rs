@@ -56,8 +56,7 @@ impl Link {
         to: &str,
         exit: impl Exit + 'static,
     ) -> Arc<Self> {
-        let (from, to, exit) = (from.into(), to.into(), Box::new(exit));
-        Arc::new(Self { fabric, from, to, exit, between_nodes: true })
+        Self::new(fabric, from, to, exit, true)
     }
 
     /// The link from a client to a node, which is reached by `exit`.
@@ -67,8 +66,18 @@ impl Link {
         to: &str,
         exit: impl Exit + 'static,
     ) -> Arc<Self> {
+        Self::new(fabric, from, to, exit, false)
+    }
+
+    fn new(
+        fabric: Fabric,
+        from: &str,
+        to: &str,
+        exit: impl Exit + 'static,
+        between_nodes: bool,
+    ) -> Arc<Self> {
         let (from, to, exit) = (from.into(), to.into(), Box::new(exit));
-        Arc::new(Self { fabric, from, to, exit, between_nodes: false })
+        Arc::new(Self { fabric, from, to, exit, between_nodes })
     }
 
     /// How requests on their way to the receiver, or replies on their way back, are blocked at the

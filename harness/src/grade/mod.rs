@@ -83,13 +83,7 @@ pub fn grade(
     watcher: &dyn Watcher,
 ) -> Result<(json::Grade, PathBuf)> {
     let started = Instant::now();
-    let milestones: Vec<&Milestone> = match &request.milestones[..] {
-        [] => lab.milestones.iter().collect(),
-        ids => {
-            ids.iter().try_for_each(|id| lab.milestone(id).map(drop))?;
-            lab.milestones.iter().filter(|milestone| ids.contains(&milestone.id)).collect()
-        }
-    };
+    let milestones = lab.selected(&request.milestones)?;
     // A variant that does not exist is the caller's mistake, and found before anything is begun.
     request.variant.gap_texts(workspace, lab)?;
     let dir = new_grade_dir(workspace, lab, &request.variant)?;

@@ -33,7 +33,7 @@ use crate::{
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const EXIT_HARNESS: i32 = 4;
+const EXIT_HARNESS: u8 = 4;
 
 /// The virtual time of the run, in microseconds, as last heard of.
 static PULSE_US: AtomicU64 = AtomicU64::new(0);
@@ -63,7 +63,7 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(4)
+            ExitCode::from(EXIT_HARNESS)
         }
     }
 }
@@ -73,7 +73,7 @@ fn note_panics() {
     panic::set_hook(Box::new(move |panic| {
         if !host::note_panic(panic) {
             report(panic);
-            exit(EXIT_HARNESS);
+            exit(EXIT_HARNESS.into());
         }
     }));
 }
@@ -105,7 +105,7 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
     let Some(report) = wait(&report) else {
         answer(&hanging())?;
         // That thread cannot be ended in any other way.
-        exit(EXIT_HARNESS)
+        exit(EXIT_HARNESS.into())
     };
     // Whatever the thread holds is gone before the next run begins.
     let _ = runs.join();

@@ -1,6 +1,6 @@
 //! `lab explore`: thousands of schedules in simulation, until one fails.
 
-use std::{path::Path, sync::Mutex, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,7 +15,7 @@ use crate::{
         runner::Runner,
     },
     grade::{self, run::Inputs, verdict::Verdict},
-    lab::{Lab, Milestone},
+    lab::Lab,
     report::terminal::labelled,
     simulation::Report,
     variant::Variant,
@@ -66,11 +66,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
     let lab = Lab::load(&workspace, &args.lab)?;
     let variant: Variant = args.variant.parse()?;
-    let milestones: Vec<&Milestone> = match &args.milestone[..] {
-        [] => lab.milestones.iter().collect(),
-        ids => ids.iter().map(|id| lab.milestone(id)).collect::<Result<_>>()?,
-    };
-    let source = Source::new(&milestones)?;
+    let source = Source::new(&lab.selected(&args.milestone)?)?;
     let warden = Warden::start()?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {
@@ -163,7 +159,6 @@ fn tell(failure: &Failure, run_dir: &Path) {
 /// Shows the rate while it goes on.
 struct Progress {
     bar: ProgressBar,
-    failed: Mutex<u64>,
 }
 
 impl Progress {
@@ -175,13 +170,12 @@ impl Progress {
         let template = "{spinner} {pos}/{len} schedules of {msg}, {per_sec}, {elapsed}";
         bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
         bar.set_message(what.to_owned());
-        Self { bar, failed: Mutex::new(0) }
+        Self { bar }
     }
 
     fn ran(&self, drawn: &Drawn, report: &Report) {
         self.bar.inc(1);
         if report.failed() {
-            *self.failed.lock().expect("no holder panics") += 1;
             let seed = drawn.plan.seed;
             self.bar.println(format!("  {} seed {seed}: {}", drawn.milestone, report.verdict));
         }

@@ -63,18 +63,7 @@ impl Disk {
     /// The same for a node that shares its thread with others: the writer is a task of the node,
     /// and what it has not written is lost with it. The records are in `memory`.
     pub fn in_memory(memory: Memory, delay: Duration) -> Self {
-        Self::on_this_thread(Records::Memory(memory), delay)
-    }
-
-    /// The same, with the records under `data_dir`.
-    ///
-    /// # Errors
-    /// Those of [`Disk::open`].
-    pub fn open_on_this_thread(data_dir: &Path, delay: Duration) -> anyhow::Result<Self> {
-        Ok(Self::on_this_thread(Records::sled(data_dir)?, delay))
-    }
-
-    fn on_this_thread(records: Records, delay: Duration) -> Self {
+        let records = Records::Memory(memory);
         let (writes, mut queue) = mpsc::unbounded_channel();
         let writer = records.clone();
         crate::spawn(async move {

@@ -55,14 +55,7 @@ impl NodeHost {
 
     /// Ends the node as a crash does: whatever it was doing is dropped.
     pub fn crash(&self) {
-        let waker = {
-            let mut state = self.state();
-            // First of all, so that what is dropped can start nothing.
-            state.mode = Mode::Gone;
-            state.waker.take()
-        };
-        self.drop_tasks();
-        waker.into_iter().for_each(Waker::wake);
+        self.end();
     }
 
     /// Stops the node where it is.
@@ -127,18 +120,20 @@ impl NodeHost {
 
     /// The node ends by its own fault.
     fn fell(&self, how: String) {
-        {
-            let mut state = self.state();
-            state.mode = Mode::Gone;
-            state.fallen.get_or_insert(how);
-        }
-        self.drop_tasks();
+        self.state().fallen.get_or_insert(how);
+        self.end();
     }
 
-    fn drop_tasks(&self) {
-        let arrived = mem::take(&mut self.state().arrived);
+    fn end(&self) {
+        let (arrived, waker) = {
+            let mut state = self.state();
+            // First of all, so that what is dropped can start nothing.
+            state.mode = Mode::Gone;
+            (mem::take(&mut state.arrived), state.waker.take())
+        };
         let tasks = mem::take(&mut *self.lock_tasks());
         drop((arrived, tasks));
+        waker.into_iter().for_each(Waker::wake);
     }
 
     fn lock_tasks(&self) -> MutexGuard<'_, FuturesUnordered<Task>> {
@@ -154,12 +149,10 @@ impl NodeHost {
 impl Host for NodeHost {
     fn spawn(&self, task: Task) {
         let mut state = self.state();
-        if state.mode == Mode::Gone {
-            drop(state);
-            return;
+        if state.mode != Mode::Gone {
+            state.arrived.push(task);
+            state.waker.take().into_iter().for_each(Waker::wake);
         }
-        state.arrived.push(task);
-        state.waker.take().into_iter().for_each(Waker::wake);
     }
 }
 
