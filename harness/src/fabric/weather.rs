@@ -13,6 +13,7 @@ const SENDER_WAITS_US: u64 = 500_000;
 /// What was possible when. Without faults all is calm, for ever.
 #[derive(Clone, Debug, Default)]
 pub struct Weather {
+    nodes: Vec<String>,
     /// One after the other, without a gap in between.
     spans: Vec<Span>,
 }
@@ -27,10 +28,19 @@ struct Span {
     calm: bool,
     /// The same, whatever happens to messages of clients.
     calm_between_nodes: bool,
-    /// Nodes that run and reach a majority both ways.
-    well: Vec<String>,
-    /// Nodes that run and do not.
-    alone: Vec<String>,
+    /// How it stands with each node.
+    nodes: Vec<State>,
+}
+
+/// How it stands with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It runs and reaches a majority both ways.
+    Well,
+    /// It runs and does not.
+    Alone,
+    /// It does not run.
+    Silent,
 }
 
 impl Weather {
@@ -40,20 +50,20 @@ impl Weather {
         let edges = faults.iter().flat_map(|(_, (from_us, until_us))| [*from_us, *until_us]);
         let edges: BTreeSet<u64> = edges.chain([0, u64::MAX]).collect();
         let edges: Vec<u64> = edges.into_iter().collect();
+        let is_theirs = |struck: &&Struck| {
+            struck.message.as_ref().is_none_or(|message| nodes.contains(&message.from))
+                || !struck.fault.kind().is_on_message()
+        };
         let span = |window: &[u64]| {
             let (from_us, until_us) = (window[0], window[1]);
             let lasts = |(from, until): (u64, u64)| from <= from_us && until_us <= until;
             let broken = || faults.iter().filter(|it| lasts(it.1)).map(|it| it.0);
-            let is_theirs = |struck: &&Struck| {
-                struck.message.as_ref().is_none_or(|message| nodes.contains(&message.from))
-                    || !struck.fault.kind().is_on_message()
-            };
-            let all: Vec<&Fault> = broken().map(|struck| &struck.fault).collect();
-            let theirs: Vec<&Fault> = broken().filter(is_theirs).map(|it| &it.fault).collect();
-            let span = look(&all, nodes, (from_us, until_us));
-            Span { calm_between_nodes: look(&theirs, nodes, (from_us, until_us)).calm, ..span }
+            let (states, calm) = look(broken().map(|it| &it.fault), nodes);
+            let theirs = broken().filter(is_theirs).map(|it| &it.fault);
+            let calm_between_nodes = calm || look(theirs, nodes).1;
+            Span { from_us, until_us, calm, calm_between_nodes, nodes: states }
         };
-        Self { spans: edges.windows(2).map(span).collect() }
+        Self { nodes: nodes.to_vec(), spans: edges.windows(2).map(span).collect() }
     }
 
     /// The first moment from `at_us` on that is followed by `for_us` of calm.
@@ -69,7 +79,14 @@ impl Weather {
     /// The first moment from `at_us` on that is followed by `for_us` of calm in which `node` runs
     /// and reaches a majority.
     pub fn well_from(&self, node: &str, at_us: u64, for_us: u64) -> u64 {
-        self.first_from(at_us, for_us, |span| span.calm && span.well.iter().any(|it| it == node))
+        let node = self.place_of(node);
+        let is_well =
+            |span: &Span| span.calm && node.is_some_and(|at| span.nodes[at] == State::Well);
+        self.first_from(at_us, for_us, is_well)
+    }
+
+    fn place_of(&self, node: &str) -> Option<usize> {
+        self.nodes.iter().position(|it| it == node)
     }
 
     fn first_from(&self, at_us: u64, for_us: u64, is_good: impl Fn(&Span) -> bool) -> u64 {
@@ -82,9 +99,10 @@ impl Weather {
 
     /// Whether `node` reached no majority at any time between these two moments.
     pub fn was_alone(&self, node: &str, from_us: u64, until_us: u64) -> bool {
+        let Some(node) = self.place_of(node) else { return false };
         let mut met =
             self.spans.iter().filter(|it| it.from_us <= until_us && from_us < it.until_us);
-        !self.spans.is_empty() && met.all(|span| span.alone.iter().any(|alone| alone == node))
+        met.all(|span| span.nodes[node] == State::Alone)
     }
 }
 
@@ -97,10 +115,10 @@ fn extent(struck: &Struck) -> (u64, u64) {
     (struck.at_us, until_us)
 }
 
-/// What is possible from one moment to another while all this is broken.
-fn look(broken: &[&Fault], nodes: &[String], (from_us, until_us): (u64, u64)) -> Span {
-    let mut silent: BTreeSet<&String> = BTreeSet::new();
-    let mut blocked: BTreeSet<(String, String)> = BTreeSet::new();
+/// How it stands with each of the nodes while all this is broken, and whether that is calm.
+fn look<'a>(broken: impl Iterator<Item = &'a Fault>, nodes: &[String]) -> (Vec<State>, bool) {
+    let mut silent: Vec<&String> = Vec::new();
+    let mut blocked: Vec<(String, String)> = Vec::new();
     let mut rough = false;
     for fault in broken {
         match fault {
@@ -120,18 +138,21 @@ fn look(broken: &[&Fault], nodes: &[String], (from_us, until_us): (u64, u64)) ->
             }
         }
     }
-    rough |= blocked.iter().any(|(from, to)| !blocked.contains(&(to.clone(), from.clone())));
-    let majority = nodes.len() / 2 + 1;
+    let is_blocked =
+        |from: &String, to: &String| blocked.iter().any(|pair| (&pair.0, &pair.1) == (from, to));
+    rough |= blocked.iter().any(|(from, to)| !is_blocked(to, from));
     let hears = |one: &String, other: &String| {
-        let (there, back) = ((one.clone(), other.clone()), (other.clone(), one.clone()));
-        !silent.contains(other) && !blocked.contains(&there) && !blocked.contains(&back)
+        !silent.contains(&other) && !is_blocked(one, other) && !is_blocked(other, one)
     };
-    let up = || nodes.iter().filter(|node| !silent.contains(node));
-    let (well, alone): (Vec<_>, Vec<_>) = up()
-        .cloned()
-        .partition(|one| nodes.iter().filter(|other| hears(one, other)).count() >= majority);
-    let calm = !rough && well.len() >= majority;
-    Span { from_us, until_us, calm, calm_between_nodes: calm, well, alone }
+    let majority = nodes.len() / 2 + 1;
+    let state = |one: &String| match nodes.iter().filter(|other| hears(one, other)).count() {
+        _ if silent.contains(&one) => State::Silent,
+        heard if heard >= majority => State::Well,
+        _ => State::Alone,
+    };
+    let states: Vec<State> = nodes.iter().map(state).collect();
+    let well = states.iter().filter(|state| **state == State::Well).count();
+    (states, !rough && well >= majority)
 }
 
 #[cfg(test)]

@@ -39,29 +39,37 @@ fn of_kind<'a>(history: &'a [Operation], op: &'a str) -> impl Iterator<Item = &'
 pub fn reliances(history: &[Operation], answers: &[Answer]) -> Vec<Reliance> {
     let lease_end_us =
         |operation: &Operation| operation.call_us + number(&operation.details, "lease_ms") * 1000;
+    // Which lock, by whom, as what.
+    type Claim<'a> = (&'a str, &'a str, u64);
+    fn claim(operation: &Operation) -> Claim<'_> {
+        let owner = operation.details.get("owner").and_then(Value::as_str).unwrap_or_default();
+        (&operation.key, owner, number(&operation.details, "token"))
+    }
+    let mut renewed_us: BTreeMap<Claim<'_>, u64> = BTreeMap::new();
+    for renew in of_kind(history, "renew").filter(|it| it.result == Some(json!("ok"))) {
+        let until_us = renewed_us.entry(claim(renew)).or_default();
+        *until_us = lease_end_us(renew).max(*until_us);
+    }
+    let mut released_us: BTreeMap<Claim<'_>, u64> = BTreeMap::new();
+    for release in of_kind(history, "release") {
+        released_us.entry(claim(release)).or_insert(release.call_us);
+    }
+    let mut told_us: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    for answer in answers {
+        if let Outcome::Granted(token) = answer.outcome {
+            let first_us = told_us.entry((&answer.lock, token)).or_insert(answer.told_us);
+            *first_us = answer.told_us.min(*first_us);
+        }
+    }
     let grants = of_kind(history, "acquire").filter_map(|acquire| {
         let (token, from_us) = granted(acquire)?;
-        let owner = text(&acquire.details, "owner");
-        let same_grant = |other: &&Operation| {
-            other.key == acquire.key
-                && text(&other.details, "owner") == owner
-                && number(&other.details, "token") == token
-        };
-        let renewed_us = of_kind(history, "renew")
-            .filter(same_grant)
-            .filter(|renew| renew.result == Some(json!("ok")))
-            .map(lease_end_us)
-            .max();
-        let released_us =
-            of_kind(history, "release").find(same_grant).map(|release| release.call_us);
-        let until_us = renewed_us.unwrap_or(0).max(lease_end_us(acquire));
-        let until_us = released_us.unwrap_or(u64::MAX).min(until_us);
-        let told = |answer: &&Answer| {
-            answer.lock == acquire.key && answer.outcome == Outcome::Granted(token)
-        };
-        let told_us = answers.iter().filter(told).map(|answer| answer.told_us).min();
-        let told_us = told_us.unwrap_or(from_us);
-        Some(Reliance { lock: acquire.key.clone(), token, owner, told_us, from_us, until_us })
+        let (lock, owner, _) = claim(acquire);
+        let its = (lock, owner, token);
+        let until_us = renewed_us.get(&its).copied().unwrap_or(0).max(lease_end_us(acquire));
+        let until_us = released_us.get(&its).copied().unwrap_or(u64::MAX).min(until_us);
+        let told_us = told_us.get(&(lock, token)).copied().unwrap_or(from_us);
+        let (lock, owner) = (lock.to_owned(), owner.to_owned());
+        Some(Reliance { lock, token, owner, told_us, from_us, until_us })
     });
     grants.collect()
 }
@@ -100,8 +108,8 @@ pub fn granted_us(history: &[Operation]) -> Vec<u64> {
 }
 
 /// From when on each token that was told holds nothing: its release was confirmed, or its lease is
-/// over for sure, counted from the last copy of its Acquire or of a Renew that reached a node, and
-/// from every restart in between.
+/// over for sure, counted from when it was first told or from the last copy of its Acquire that
+/// reached a node, from the answer to its last Renew, and from every restart in between.
 pub fn freed(
     history: &[Operation],
     messages: &[Message],
@@ -114,14 +122,17 @@ pub fn freed(
         released.insert((&release.key, token), release.return_us.unwrap_or(u64::MAX));
     }
     let mut last_copies: BTreeMap<(String, u64), (u64, u64)> = BTreeMap::new();
-    let mut note = |lock: &str, token: u64, delivered_us: u64, lease_us: u64| {
+    let mut note = |lock: &str, token: u64, from_us: u64, lease_us: u64| {
         let last = last_copies.entry((lock.to_owned(), token)).or_default();
-        *last = (delivered_us, lease_us).max(*last);
+        *last = (from_us, lease_us).max(*last);
     };
     let mut tokens: BTreeMap<(&str, &str, u64), u64> = BTreeMap::new();
+    let mut first_told_us: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     for answer in answers {
         if let Outcome::Granted(token) = answer.outcome {
             tokens.insert((&answer.lock, &answer.owner, answer.request_no), token);
+            let told_us = first_told_us.entry((&answer.lock, token)).or_insert(answer.told_us);
+            *told_us = answer.told_us.min(*told_us);
         }
     }
     for message in messages {
@@ -135,18 +146,21 @@ pub fn freed(
                 let Ok(it) = wire::AcquireRequest::decode(request) else { continue };
                 let request = (it.name.as_str(), it.owner.as_str(), it.request_no);
                 if let Some(token) = tokens.get(&request) {
-                    note(&it.name, *token, delivered_us, u64::from(it.lease_ms) * 1000);
+                    // A node may take its time: the lease began before somebody was told of it.
+                    let from_us = first_told_us[&(request.0, *token)].max(delivered_us);
+                    note(&it.name, *token, from_us, u64::from(it.lease_ms) * 1000);
                 }
             }
             "Renew" => {
                 let Ok(it) = wire::RenewRequest::decode(request) else { continue };
-                note(&it.name, it.token, delivered_us, u64::from(it.lease_ms) * 1000);
+                let from_us = message.replied_us.unwrap_or(delivered_us);
+                note(&it.name, it.token, from_us, u64::from(it.lease_ms) * 1000);
             }
             _ => {}
         }
     }
-    let freed = |((lock, token), (delivered_us, lease_us)): ((String, u64), (u64, u64))| {
-        let over_us = lease_over_us(delivered_us, lease_us, restarts_us);
+    let freed = |((lock, token), (from_us, lease_us)): ((String, u64), (u64, u64))| {
+        let over_us = lease_over_us(from_us, lease_us, restarts_us);
         let how = |released: &&u64| **released < over_us;
         match released.get(&(lock.as_str(), token)).filter(how).copied() {
             Some(at_us) => Freed { lock, token, at_us, how: "was released" },

@@ -134,7 +134,9 @@ impl Coordinator {
         let (mut agreed, mut objections) = (Vec::new(), 0);
         // GAP 4: how many must agree, and what of those who say nothing?
         let majority = self.peers.majority();
-        while agreed.len() < majority && self.peers.cluster_size() - objections >= majority {
+        // Who objects has promised to somebody who will overtake this round soon: no use in waiting
+        // for a voter that may be cut off.
+        while agreed.len() < majority && objections == 0 {
             let Some((_, answer)) = answers.next().await else { break };
             if answer.agrees() {
                 agreed.push(answer);
