@@ -8,7 +8,10 @@ use std::{env, fs, path::Path, thread, time::Instant};
 
 use harness::{
     build::{self, Kind},
-    cluster::warden::{self, Warden},
+    cluster::{
+        simulated::store::DiskKind,
+        warden::{self, Warden},
+    },
     explore::runner::Runner,
     fabric::fault::{Aim, Entry, Fault, Mode, Phase, Shape, Trigger},
     grade::verdict::Verdict,
@@ -110,7 +113,8 @@ fn plan(seed: u64) -> Plan {
         let when = Trigger::Message { aim, nth: nth * ONE_IN, after: None };
         schedule.push(Entry { when, fault, for_ms: 0 });
     }
-    Plan { scenario, seed, latency_ms: 2, schedule, turns: None }
+    let disk = DiskKind::Memory;
+    Plan { scenario, seed, latency_ms: 2, disk, schedule, turns: None }
 }
 
 fn resident_mib(pid: u32) -> f64 {

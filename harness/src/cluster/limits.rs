@@ -21,7 +21,7 @@ const PROCESSES: usize = 64;
 /// Everything in the data directory.
 const DATA: u64 = 512 * MIB;
 /// What a node writes to stderr in one run.
-const LOG: u64 = 16 * MIB;
+pub const LOG: u64 = 16 * MIB;
 /// Enforced by the system: any one file, and private memory.
 const ONE_FILE: u64 = 512 * MIB;
 const PRIVATE_MEMORY: u64 = 4096 * MIB;

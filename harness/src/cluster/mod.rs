@@ -5,7 +5,7 @@ mod log;
 pub mod ports;
 pub mod proc;
 pub mod process;
-mod scratch;
+pub(crate) mod scratch;
 pub mod simulated;
 pub mod warden;
 

@@ -30,6 +30,11 @@ impl Scratch {
         Ok(Self(folder))
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Makes the data folder of `node`.
     ///
     /// # Errors

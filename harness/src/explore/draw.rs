@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
+    cluster::simulated::store::DiskKind,
     fabric::{
         decode::Decoder,
         fault::{Aim, Kind, Mode, Phase, Shape},
@@ -46,6 +47,7 @@ pub struct Source<'a> {
     scenarios: Vec<(&'a Milestone, &'a Scenario)>,
     /// The methods of the lab's services.
     methods: Vec<String>,
+    disk: DiskKind,
 }
 
 /// Something to explore.
@@ -57,11 +59,11 @@ pub struct Drawn {
 }
 
 impl<'a> Source<'a> {
-    /// Everything that the `milestones` of one lab try.
+    /// Everything that the `milestones` of one lab try, on nodes with this kind of disk.
     ///
     /// # Errors
     /// When a workload cannot be loaded.
-    pub fn new(milestones: &[&'a Milestone]) -> anyhow::Result<Self> {
+    pub fn new(milestones: &[&'a Milestone], disk: DiskKind) -> anyhow::Result<Self> {
         let of = |milestone: &&'a Milestone| {
             let milestone: &'a Milestone = milestone;
             milestone.scenario.iter().map(move |scenario| (milestone, scenario))
@@ -71,7 +73,7 @@ impl<'a> Source<'a> {
         for (_, scenario) in &scenarios {
             methods.extend(Decoder::new(scenario.load_workload()?.descriptors())?.method_names());
         }
-        Ok(Self { scenarios, methods: methods.into_iter().collect() })
+        Ok(Self { scenarios, methods: methods.into_iter().collect(), disk })
     }
 
     /// What the seed `seed` explores.
@@ -106,7 +108,8 @@ impl<'a> Source<'a> {
         specs.extend(self.swarm(scenario.nodes, &mut random));
         let (nodes, window_ms) = (scenario.node_names(), scenario.fault_window_ms());
         let schedule = schedule::draw(&specs, &nodes, window_ms, random.random());
-        let plan = Plan { scenario, seed, latency_ms, schedule, turns: None };
+        let disk = self.disk;
+        let plan = Plan { scenario, seed, latency_ms, disk, schedule, turns: None };
         Ok(Drawn { milestone: milestone.id.clone(), plan })
     }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    cluster::warden::Warden,
+    cluster::{scratch::Scratch, warden::Warden},
     grade::verdict::Verdict,
     simulation::{Plan, Report, Request},
 };
@@ -23,6 +23,7 @@ pub struct Runner {
 }
 
 struct Process {
+    scratch: Scratch,
     child: Child,
     requests: ChildStdin,
     reports: BufReader<ChildStdout>,
@@ -39,10 +40,11 @@ impl Runner {
     /// # Errors
     /// When the program cannot be started or does not answer as it should: never the lab's fault.
     pub fn run(&mut self, plan: &Plan, keep: Option<&Path>) -> Result<Report> {
-        let request = Request { plan: plan.clone(), keep: keep.map(Path::to_owned) };
+        let process = self.process()?;
+        let scratch = process.scratch.path().to_owned();
+        let request = Request { plan: plan.clone(), keep: keep.map(Path::to_owned), scratch };
         let mut line = serde_json::to_string(&request)?;
         line.push('\n');
-        let process = self.process()?;
         let mut answer = String::new();
         // A process that is gone shows itself when it does not answer.
         let _ = process.requests.write_all(line.as_bytes());
@@ -65,15 +67,19 @@ impl Runner {
             self.end();
         }
         if self.process.is_none() {
+            let scratch = Scratch::new(&self.warden)?;
             let mut command = Command::new(&self.program);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+            // Each run has a thread of its own: what the last one gave back, the next one wants.
+            command.env("MIMALLOC_PURGE_DELAY", "-1");
             let mut child = command
                 .spawn()
                 .with_context(|| format!("cannot start {}", self.program.display()))?;
             self.warden.watch_group(child.id());
             let requests = child.stdin.take().context("its input was asked for")?;
             let reports = child.stdout.take().context("its output was asked for")?;
-            self.process = Some(Process { child, requests, reports: BufReader::new(reports) });
+            let reports = BufReader::new(reports);
+            self.process = Some(Process { scratch, child, requests, reports });
         }
         self.process.as_mut().context("it was made above")
     }

@@ -37,15 +37,21 @@ impl RunClock {
         *self.0.end_us.get_or_init(|| now_us)
     }
 
+    /// The time in microseconds, for those who only tell it: other readings do not differ from it.
+    pub fn peek_us(&self) -> u64 {
+        let Readings { start, end_us, .. } = &*self.0;
+        let elapsed = start.get().map_or(Duration::ZERO, Instant::elapsed);
+        let elapsed_us = u64::try_from(elapsed.as_micros()).expect("no run lasts 500,000 years");
+        end_us.get().copied().unwrap_or(elapsed_us)
+    }
+
     /// The time, in microseconds.
     pub fn now_us(&self) -> u64 {
         let Readings { start, last_us, end_us } = &*self.0;
-        let Some(start) = start.get() else { return 0 };
-        if let Some(end_us) = end_us.get() {
-            return *end_us;
+        if start.get().is_none() || end_us.get().is_some() {
+            return self.peek_us();
         }
-        let elapsed_us =
-            u64::try_from(start.elapsed().as_micros()).expect("no run lasts 500,000 years");
+        let elapsed_us = self.peek_us();
         let tick = |last_us: u64| elapsed_us.max(last_us + 1);
         let before =
             last_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| Some(tick(it)));

@@ -18,8 +18,8 @@ use tonic::{Status, body::Body};
 
 use super::{
     Link, Plan,
-    fault::{Mode, Phase, Sighting},
-    record::{Lost, Message, method_of},
+    fault::{Mode, Phase},
+    record::{Lost, Message},
     trigger::Seen,
 };
 
@@ -61,7 +61,9 @@ pub struct Reply {
 }
 
 impl Flight {
-    fn start(link: Arc<Link>, head: Parts, body: Bytes) -> Arc<Self> {
+    fn start(link: Arc<Link>, mut head: Parts, body: Bytes) -> Arc<Self> {
+        // They do not leave the sender.
+        head.extensions.clear();
         let message = Message {
             id: link.fabric.next_id(),
             copy: 0,
@@ -147,8 +149,9 @@ impl Flight {
         if !fabric.is_armed() || self.with(|message| message.copy > 0) {
             return Plan::default();
         }
-        let (sighting, path) = (self.sighting(phase), self.head.uri.path());
-        let seen = Seen { sighting: &sighting, path, request: &self.body, reply };
+        let Link { from, to, .. } = &*self.link;
+        let (id, path) = (self.with(|message| message.id), self.head.uri.path());
+        let seen = Seen { id, from, to, phase, path, request: &self.body, reply };
         fabric.on_message(&seen).await
     }
 
@@ -217,16 +220,6 @@ impl Flight {
 
     fn end(&self, lost: Lost) {
         self.with(|message| message.lost = Some(lost));
-    }
-
-    fn sighting(&self, phase: Phase) -> Sighting {
-        self.with(|message| Sighting {
-            id: message.id,
-            from: message.from.clone(),
-            to: message.to.clone(),
-            method: method_of(&message.path).to_owned(),
-            phase,
-        })
     }
 }
 

@@ -202,7 +202,7 @@ impl Fabric {
         for (entry, fault) in set_off {
             match &fault {
                 Fault::Kill { .. } | Fault::Pause { .. } | Fault::Cut { .. } => {
-                    self.strike(entry, seen.sighting).await;
+                    self.strike(entry, seen.sighting()).await;
                 }
                 _ => self.strike_message(&mut plan, entry, fault, seen),
             }
@@ -234,7 +234,7 @@ impl Fabric {
         }
         let at_us = self.0.clock.now_us();
         let until_us = at_us + u64::try_from(plan.delay.as_micros()).expect("delays are short");
-        let message = Some(seen.sighting.clone());
+        let message = Some(seen.sighting());
         state.struck.push(Struck { entry, fault, at_us, until_us, message });
     }
 
@@ -258,9 +258,9 @@ impl Fabric {
         }
     }
 
-    async fn strike(&self, entry: usize, message: &Sighting) {
+    async fn strike(&self, entry: usize, message: Sighting) {
         let (confirmed, confirmation) = oneshot::channel();
-        let strike = Strike { entry, message: message.clone(), confirmed };
+        let strike = Strike { entry, message, confirmed };
         if self.0.strikes.send(strike).is_ok() {
             // An error means that the run is over, and with it the fault.
             let _ = confirmation.await;

@@ -6,17 +6,34 @@ use tokio::sync::oneshot;
 use super::{
     decode::Decoder,
     fault::{Aim, Entry, Fault, OTHER, Phase, RECEIVER, SENDER, Sighting, Trigger},
+    record::method_of,
 };
 
 /// A message at one moment of its life, as aims see it.
 pub(crate) struct Seen<'a> {
-    pub sighting: &'a Sighting,
+    pub id: u64,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub phase: Phase,
     /// `/package.Service/Method`.
     pub path: &'a str,
     /// The request's gRPC frame.
     pub request: &'a [u8],
     /// The reply's; empty in [`Phase::Request`].
     pub reply: &'a [u8],
+}
+
+impl Seen<'_> {
+    /// What is told of the message.
+    pub fn sighting(&self) -> Sighting {
+        Sighting {
+            id: self.id,
+            from: self.from.to_owned(),
+            to: self.to.to_owned(),
+            method: method_of(self.path).to_owned(),
+            phase: self.phase,
+        }
+    }
 }
 
 /// Everything that waits for a message.
@@ -147,7 +164,7 @@ impl Wanted {
     fn following(aim: &Aim, seen: &Seen<'_>, decoder: &Decoder) -> Self {
         let same = aim.same.as_ref();
         let same = same.and_then(|field| decoder.request_field(seen.path, seen.request, field));
-        Self { aim: aim.clone(), follows: Some(seen.sighting.clone()), same }
+        Self { aim: aim.clone(), follows: Some(seen.sighting()), same }
     }
 
     fn fits(&self, seen: &Seen<'_>, decoder: &Decoder) -> bool {
@@ -161,10 +178,10 @@ impl Wanted {
                 _ => name == wanted,
             }
         };
-        aim.method == seen.sighting.method
-            && aim.phase == seen.sighting.phase
-            && names(&aim.from, &seen.sighting.from)
-            && names(&aim.to, &seen.sighting.to)
+        aim.method == method_of(seen.path)
+            && aim.phase == seen.phase
+            && names(&aim.from, seen.from)
+            && names(&aim.to, seen.to)
             && aim
                 .request
                 .as_ref()

@@ -3,6 +3,7 @@
 //! A lab is linked into a runner of its own, which reads a [`Request`] a line from its standard
 //! input and writes a [`Report`] a line to its standard output.
 
+mod logs;
 mod run;
 mod runner;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::runner::main;
 use crate::{
+    cluster::simulated::store::DiskKind,
     fabric::fault::{Entry, Struck},
     grade::verdict::Verdict,
     lab::Scenario,
@@ -27,6 +29,9 @@ pub struct Plan {
     pub seed: u64,
     /// The most that a message takes, in milliseconds.
     pub latency_ms: u64,
+    /// What the nodes keep their records in.
+    #[serde(default)]
+    pub disk: DiskKind,
     /// What is broken.
     pub schedule: Vec<Entry>,
     /// What the clients do; as it comes if absent.
@@ -40,6 +45,8 @@ pub struct Request {
     pub plan: Plan,
     /// Where history, messages and faults are to be kept, if at all.
     pub keep: Option<PathBuf>,
+    /// A folder for what the nodes write.
+    pub scratch: PathBuf,
 }
 
 /// What came of a run.

@@ -1,11 +1,9 @@
 //! One simulated run, from the plan to the report.
 
-use std::path::Path;
-
 use anyhow::Result;
 use tokio::runtime::RngSeed;
 
-use super::{Plan, Report, runner};
+use super::{Report, Request, logs::Logs, runner};
 use crate::{
     cluster::{
         Cluster,
@@ -28,11 +26,12 @@ use crate::{
     workload::script::Script,
 };
 
-/// Runs `plan`. It needs a thread that is repeatable from the plan's seed.
+/// Runs what is asked for. It needs a thread that is repeatable from the plan's seed.
 ///
 /// # Errors
 /// When the plan makes no sense, or the disk refuses what is to be kept.
-pub fn run(plan: &Plan, lab: &Lab, keep: Option<&Path>) -> Result<Report> {
+pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
+    let Request { plan, keep, scratch } = request;
     let workload = plan.scenario.load_workload()?;
     let trial = Trial {
         scenario: &plan.scenario,
@@ -49,7 +48,19 @@ pub fn run(plan: &Plan, lab: &Lab, keep: Option<&Path>) -> Result<Report> {
         .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
         .on_task_spawn(host::note_spawn)
         .build()?;
-    let observed = runtime.block_on(observe(plan, &trial, lab, &decoder, &recorder));
+    let cluster = Spec {
+        lab: lab.clone(),
+        nodes: plan.scenario.nodes,
+        seed: plan.seed,
+        disk: plan.disk,
+        scratch: scratch.clone(),
+        disk_delay_ms: plan.scenario.disk_delay_ms,
+        latency_ms: plan.latency_ms,
+    };
+    let (clock, logs) = (RunClock::default(), Logs::default());
+    let logging = keep.as_ref().map(|_| logs.collect(clock.clone()));
+    let observed = runtime.block_on(observe(&trial, cluster, &decoder, &recorder, clock));
+    drop(logging);
     // Messages still under way are recorded when their tasks are dropped.
     drop(runtime);
     let mut messages = recorder.take();
@@ -61,6 +72,7 @@ pub fn run(plan: &Plan, lab: &Lab, keep: Option<&Path>) -> Result<Report> {
         write_lines(&dir.join("history.jsonl"), &observed.history)?;
         write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
         write_lines(&dir.join("messages.jsonl"), &messages)?;
+        logs.write(&dir.join("nodes"))?;
     }
     let turns = observed.turns.clone();
     let judged = judge(&trial, observed, messages, Lateness::default(), false);
@@ -76,20 +88,12 @@ pub fn run(plan: &Plan, lab: &Lab, keep: Option<&Path>) -> Result<Report> {
 }
 
 async fn observe(
-    plan: &Plan,
     trial: &Trial<'_>,
-    lab: &Lab,
+    spec: Spec,
     decoder: &Decoder,
     recorder: &Recorder,
+    clock: RunClock,
 ) -> Observed {
-    let spec = Spec {
-        lab: lab.clone(),
-        nodes: plan.scenario.nodes,
-        seed: plan.seed,
-        disk_delay_ms: plan.scenario.disk_delay_ms,
-        latency_ms: plan.latency_ms,
-    };
-    let clock = RunClock::default();
     let (fabric, strikes) = Fabric::new(clock.clone(), decoder.clone(), recorder.clone());
     let mut cluster = SimulatedCluster::new(spec, fabric.clone());
     let nodes = cluster.nodes().to_vec();

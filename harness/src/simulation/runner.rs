@@ -100,7 +100,7 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
     let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
         let _repeatable = enter(request.plan.seed);
         // The receiver waits, or gives up together with the process.
-        let _ = sender.send(run(&request.plan, &lab, request.keep.as_deref()));
+        let _ = sender.send(run(&request, &lab));
     })?;
     let Some(report) = wait(&report) else {
         answer(&hanging())?;

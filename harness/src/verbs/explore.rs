@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::simulation_of;
 use crate::{
-    cluster::warden::Warden,
+    cluster::{simulated::store::DiskKind, warden::Warden},
     explore::{
         self, Failure, Found, Limits,
         draw::{Drawn, Source},
@@ -45,6 +45,9 @@ pub struct Args {
     /// How many processes simulate side by side [default: one a processor]
     #[arg(long)]
     jobs: Option<usize>,
+    /// What the nodes keep their records in
+    #[arg(long, value_enum, default_value_t)]
+    disk: DiskKind,
     /// Go on after a failure, and count them
     #[arg(long)]
     all: bool,
@@ -66,7 +69,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
     let lab = Lab::load(&workspace, &args.lab)?;
     let variant: Variant = args.variant.parse()?;
-    let source = Source::new(&lab.selected(&args.milestone)?)?;
+    let source = Source::new(&lab.selected(&args.milestone)?, args.disk)?;
     let warden = Warden::start()?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {

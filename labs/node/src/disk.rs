@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    future::Future,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -26,16 +27,45 @@ enum Records {
     Memory(Memory),
 }
 
+/// Where a simulated node keeps its records.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In memory.
+    Memory(Memory),
+    /// In this folder, as a node that is a process does. Whoever crashes the node must go on with a
+    /// copy that was made before: sled writes what it still has when it is dropped.
+    Sled(PathBuf),
+}
+
 /// The durable records of a simulated disk, which outlive the node that writes them; cheap to
 /// clone.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
+/// One record that is written or removed.
+#[derive(Debug)]
+pub struct Change {
+    key: String,
+    /// `None` removes it.
+    bytes: Option<Vec<u8>>,
+}
+
 #[derive(Debug)]
 struct Write {
-    key: String,
-    bytes: Vec<u8>,
+    changes: Vec<Change>,
     durable: oneshot::Sender<()>,
+}
+
+impl Change {
+    /// `record` will be under `key`.
+    pub fn put(key: &str, record: &impl Message) -> Self {
+        Self { key: key.to_owned(), bytes: Some(record.encode_to_vec()) }
+    }
+
+    /// Nothing will be under `key`.
+    pub fn remove(key: &str) -> Self {
+        Self { key: key.to_owned(), bytes: None }
+    }
 }
 
 impl Disk {
@@ -61,9 +91,15 @@ impl Disk {
     }
 
     /// The same for a node that shares its thread with others: the writer is a task of the node,
-    /// and what it has not written is lost with it. The records are in `memory`.
-    pub fn in_memory(memory: Memory, delay: Duration) -> Self {
-        let records = Records::Memory(memory);
+    /// and what it has not written is lost with it.
+    ///
+    /// # Errors
+    /// When the store is in files that cannot be opened.
+    pub fn simulated(store: Store, delay: Duration) -> anyhow::Result<Self> {
+        let records = match store {
+            Store::Memory(memory) => Records::Memory(memory),
+            Store::Sled(data_dir) => Records::sled(&data_dir)?,
+        };
         let (writes, mut queue) = mpsc::unbounded_channel();
         let writer = records.clone();
         crate::spawn(async move {
@@ -74,17 +110,25 @@ impl Disk {
                 writer.write(first, &mut queue);
             }
         });
-        Self { records, writes }
+        Ok(Self { records, writes })
     }
 
     /// Writes `record` under `key` and returns when it is durable. A disk that fails stops the
     /// node: a node that cannot remember must not answer. Records are written in the order in
     /// which they were saved.
     pub async fn save(&self, key: &str, record: &impl Message) {
+        self.write(vec![Change::put(key, record)]).await;
+    }
+
+    /// Makes all of `changes` at once, or none of them: a crash finds no half of it. The order is
+    /// that of the calls; what is returned ends when they are durable.
+    pub fn write(&self, changes: Vec<Change>) -> impl Future<Output = ()> + use<> {
         let (durable, done) = oneshot::channel();
-        let write = Write { key: key.to_owned(), bytes: record.encode_to_vec(), durable };
-        if self.writes.send(write).is_err() || done.await.is_err() {
-            stop("its writer is gone");
+        let is_taken = self.writes.send(Write { changes, durable }).is_ok();
+        async move {
+            if !is_taken || done.await.is_err() {
+                stop("its writer is gone");
+            }
         }
     }
 
@@ -120,16 +164,26 @@ impl Records {
         while let Ok(next) = queue.try_recv() {
             waiting.push(next);
         }
-        let mut batch = BTreeMap::new();
-        for write in &mut waiting {
-            batch.insert(write.key.clone(), std::mem::take(&mut write.bytes));
-        }
+        let changes = waiting.iter_mut().flat_map(|write| std::mem::take(&mut write.changes));
         match self {
-            Self::Memory(memory) => memory.lock().append(&mut batch),
+            Self::Memory(memory) => {
+                let mut records = memory.lock();
+                for Change { key, bytes } in changes {
+                    match bytes {
+                        Some(bytes) => records.insert(key, bytes),
+                        None => records.remove(&key),
+                    };
+                }
+            }
             Self::Sled(database) => {
-                let mut sled_batch = sled::Batch::default();
-                batch.into_iter().for_each(|(key, bytes)| sled_batch.insert(key.as_bytes(), bytes));
-                let written = database.apply_batch(sled_batch).and_then(|()| database.flush());
+                let mut batch = sled::Batch::default();
+                for Change { key, bytes } in changes {
+                    match bytes {
+                        Some(bytes) => batch.insert(key.as_bytes(), bytes),
+                        None => batch.remove(key.as_bytes()),
+                    }
+                }
+                let written = database.apply_batch(batch).and_then(|()| database.flush());
                 written.map(drop).unwrap_or_else(|error| stop(&error.to_string()));
             }
         }

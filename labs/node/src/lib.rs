@@ -15,7 +15,7 @@ mod settings;
 
 pub use channel::{BoxError, Channel};
 pub use clock::Clock;
-pub use disk::{Disk, Memory};
+pub use disk::{Change, Disk, Memory, Store};
 pub use peers::{Answers, Peers};
 pub use serve::main;
 pub use settings::{LogFormat, PeerAddress, Settings};

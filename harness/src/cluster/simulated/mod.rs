@@ -2,17 +2,19 @@
 
 pub mod host;
 pub mod network;
+pub mod store;
 pub mod watchdog;
 
 use std::{
     collections::BTreeMap,
     future::Future,
+    path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use node::{Channel, Clock, Context, Disk, Memory};
+use node::{Channel, Clock, Context, Disk};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
@@ -20,6 +22,7 @@ use tonic::service::Routes;
 use self::{
     host::NodeHost,
     network::{Inbox, Latency},
+    store::{DiskKind, Records},
 };
 use super::{Cluster, NodeFailure};
 use crate::fabric::{Fabric, Link};
@@ -42,6 +45,10 @@ pub struct Spec {
     pub nodes: usize,
     /// What the nodes and the network draw from.
     pub seed: u64,
+    /// What the nodes keep their records in.
+    pub disk: DiskKind,
+    /// An empty folder, where they keep them if they do so in files.
+    pub scratch: PathBuf,
     /// How long bytes wait before they are durable, in milliseconds.
     pub disk_delay_ms: u64,
     /// The most that a message takes, in milliseconds.
@@ -60,7 +67,7 @@ pub struct SimulatedCluster {
 struct Member {
     inbox: Inbox,
     peers: Vec<(String, Arc<Link>)>,
-    disk: Memory,
+    records: Records,
     starts: u32,
     host: Option<Arc<NodeHost>>,
 }
@@ -82,7 +89,7 @@ impl SimulatedCluster {
             let member = Member {
                 inbox: inboxes[name].clone(),
                 peers: others.map(|peer| link(name, peer)).collect(),
-                disk: Memory::default(),
+                records: Records::new(spec.disk, spec.scratch.join(name)),
                 starts: 0,
                 host: None,
             };
@@ -118,6 +125,7 @@ impl Cluster for SimulatedCluster {
         for (name, member) in self.named(nodes) {
             if let Some(host) = member.host.take() {
                 member.inbox.close();
+                member.records.crash().expect("the disk takes a copy of what it holds");
                 host.crash();
                 killed.push(name.clone());
             }
@@ -199,13 +207,14 @@ impl Member {
             |(peer, link): &(String, Arc<Link>)| (peer.clone(), network::channel(link.clone()));
         let peers = self.peers.iter().map(channel).collect();
         let delay = Duration::from_millis(spec.disk_delay_ms);
-        let (disk, starts, inbox) = (self.disk.clone(), self.starts, self.inbox.clone());
+        let (store, starts, inbox) = (self.records.store(), self.starts, self.inbox.clone());
         let (id, seed, lab) = (name.to_owned(), spec.seed, spec.lab.clone());
         node::host::inside(Some(host.clone()), || {
             node::spawn(async move {
                 let clock = Clock::new(seed, &id, starts);
-                let disk = Disk::in_memory(disk, delay);
-                let routes = lab(Context { id, peers, disk, clock }).await;
+                let disk = Disk::simulated(store, delay).unwrap_or_else(|why| panic!("{why:#}"));
+                let routes = lab(Context { id: id.clone(), peers, disk, clock }).await;
+                tracing::info!(node = id, start = starts, "serving");
                 network::serve(routes, inbox.listen()).await;
             });
         });
