@@ -9,3 +9,12 @@ pub mod lock {
     /// (an encoded `google.protobuf.FileDescriptorSet`).
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lock.bin"));
 }
+
+/// Lab 3, the replicated key-value store: see `proto/kv.proto`.
+pub mod kv {
+    #![allow(missing_docs, clippy::all, reason = "generated from kv.proto, documented there")]
+    tonic::include_proto!("faultline.kv.v1");
+
+    /// As for the other labs.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.bin"));
+}

@@ -42,7 +42,7 @@ fn is_slow(messages: Vec<Message>) -> bool {
     let evidence = Evidence { history, messages, end_us: 3_000_000, ..Evidence::default() };
     let lock = workload::named("lock", &toml::Table::new()).unwrap();
     let bounds = BTreeMap::from([("granted_again".to_owned(), 1_000_000)]);
-    !lock.judge(&evidence, &[], &bounds).1.is_empty()
+    !lock.judge(&evidence, &[], &bounds).lates.is_empty()
 }
 
 #[test]

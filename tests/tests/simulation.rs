@@ -82,6 +82,40 @@ fn kept(dir: &Path) -> impl Iterator<Item = String> {
     })
 }
 
+#[test]
+fn nodes_that_write_files_are_simulated_alike_and_forget_what_was_not_saved() {
+    let _turn = turn();
+    let held = explore(&["--variant", "reference", "--disk", "sled", "--schedules", "25"]);
+    assert_eq!(held.code, 0, "{}{}", held.stdout, held.stderr);
+    // A vote that is saved after it was given is lost in a crash.
+    let memory = &["--variant", "gap:5", "--milestone", "memory"][..];
+    let found = explore(&[memory, &["--disk", "sled"]].concat());
+    assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+    let again = offered(&found.stdout, "again:");
+    let replayed = lab(&again);
+    assert!(replayed.stdout.contains("the same run, bit for bit"), "{}", replayed.stdout);
+    // What the nodes logged is kept with the run.
+    let log = root().join(again.last().unwrap()).join("nodes/n1.log");
+    assert!(fs::read_to_string(log).unwrap().contains("serving"));
+}
+
+#[test]
+fn what_cannot_be_explored_or_made_small_is_refused_in_a_sentence() {
+    let _turn = turn();
+    for (arguments, words) in [
+        (&["explore", "lok"][..], &["no lab \"lok\"", "lock"][..]),
+        (&["explore", "lock", "--milestone", "x"], &["no milestone \"x\"", "memory"]),
+        (&["explore", "lock", "--variant", "gap:99"], &["no gap 99"]),
+        (&["explore", "lock", "--schedules", "0"], &["--schedules"]),
+        (&["explore", "lock", "--disk", "floppy"], &["--disk", "sled"]),
+        (&["shrink", "no-such-folder"], &["no-such-folder", "run"]),
+    ] {
+        let done = lab(arguments);
+        assert_eq!(done.code, 4, "{arguments:?}\n{}{}", done.stdout, done.stderr);
+        assert!(words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
+    }
+}
+
 fn explored(submission: &TempDir) -> Done {
     explore(&["--variant", path(submission), "--schedules", "50"])
 }

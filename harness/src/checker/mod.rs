@@ -1,9 +1,11 @@
 //! What judges a run: each file holds one concern, and knows no engine, workload or report.
 
 pub mod fencing;
+pub mod leaders;
 pub mod leases;
 pub mod linearizable;
 pub mod majority;
+pub mod progress;
 pub mod requests;
 
 /// What a check or a bound found, by the name that a scenario gives it.

@@ -30,6 +30,9 @@ struct Span {
     calm_between_nodes: bool,
     /// How it stands with each node.
     nodes: Vec<State>,
+    /// The smallest majorities that run and can speak to each other, everybody both ways: a bit a
+    /// node.
+    steady: Vec<u32>,
 }
 
 /// How it stands with a node.
@@ -58,10 +61,11 @@ impl Weather {
             let (from_us, until_us) = (window[0], window[1]);
             let lasts = |(from, until): (u64, u64)| from <= from_us && until_us <= until;
             let broken = || faults.iter().filter(|it| lasts(it.1)).map(|it| it.0);
-            let (states, calm) = look(broken().map(|it| &it.fault), nodes);
+            let all = look(broken().map(|it| &it.fault), nodes);
             let theirs = broken().filter(is_theirs).map(|it| &it.fault);
-            let calm_between_nodes = calm || look(theirs, nodes).1;
-            Span { from_us, until_us, calm, calm_between_nodes, nodes: states }
+            let calm_between_nodes = all.calm || look(theirs, nodes).calm;
+            let Look { nodes, calm, steady } = all;
+            Span { from_us, until_us, calm, calm_between_nodes, nodes, steady }
         };
         Self { nodes: nodes.to_vec(), spans: edges.windows(2).map(span).collect() }
     }
@@ -87,6 +91,17 @@ impl Weather {
 
     fn place_of(&self, node: &str) -> Option<usize> {
         self.nodes.iter().position(|it| it == node)
+    }
+
+    /// The first moment from `at_us` on that is followed by `for_us` in which the same majority runs
+    /// and can speak to each other, whatever becomes of the others.
+    pub fn steady_from(&self, at_us: u64, for_us: u64) -> u64 {
+        let majorities: BTreeSet<u32> =
+            self.spans.iter().flat_map(|span| span.steady.iter().copied()).collect();
+        let with =
+            |majority: &u32| self.first_from(at_us, for_us, |span| span.steady.contains(majority));
+        let never = if self.spans.is_empty() { at_us } else { u64::MAX };
+        majorities.iter().map(with).min().unwrap_or(never)
     }
 
     fn first_from(&self, at_us: u64, for_us: u64, is_good: impl Fn(&Span) -> bool) -> u64 {
@@ -115,11 +130,19 @@ fn extent(struck: &Struck) -> (u64, u64) {
     (struck.at_us, until_us)
 }
 
-/// How it stands with each of the nodes while all this is broken, and whether that is calm.
-fn look<'a>(broken: impl Iterator<Item = &'a Fault>, nodes: &[String]) -> (Vec<State>, bool) {
+/// What is possible while something is broken.
+struct Look {
+    nodes: Vec<State>,
+    calm: bool,
+    steady: Vec<u32>,
+}
+
+/// How it stands while all this is broken.
+fn look<'a>(broken: impl Iterator<Item = &'a Fault>, nodes: &[String]) -> Look {
     let mut silent: Vec<&String> = Vec::new();
     let mut blocked: Vec<(String, String)> = Vec::new();
-    let mut rough = false;
+    // Links that lose, hold or delay, and other roughness that concerns calm only.
+    let (mut shaky, mut rough) = (false, false);
     for fault in broken {
         match fault {
             Fault::Kill { nodes } => silent.extend(nodes),
@@ -132,9 +155,9 @@ fn look<'a>(broken: impl Iterator<Item = &'a Fault>, nodes: &[String]) -> (Vec<S
             }
             // A copy more is no harm to anybody's speed.
             Fault::Duplicate { .. } => {}
-            Fault::Delay { ms } => rough |= *ms > CALM_LINK_MS,
+            Fault::Delay { ms } => shaky |= *ms > CALM_LINK_MS,
             Fault::Hold { .. } | Fault::DropRequest | Fault::DropReply | Fault::Refuse => {
-                rough = true;
+                shaky = true;
             }
         }
     }
@@ -152,7 +175,15 @@ fn look<'a>(broken: impl Iterator<Item = &'a Fault>, nodes: &[String]) -> (Vec<S
     };
     let states: Vec<State> = nodes.iter().map(state).collect();
     let well = states.iter().filter(|state| **state == State::Well).count();
-    (states, !rough && well >= majority)
+    let calm = !rough && !shaky && well >= majority;
+    let is_steady = |set: &u32| {
+        let members = || nodes.iter().enumerate().filter(|(at, _)| set & (1 << at) != 0);
+        set.count_ones() as usize == majority
+            && members().all(|(_, one)| members().all(|(_, other)| hears(one, other)))
+    };
+    let sets = if shaky { 0..0 } else { 1..1 << nodes.len() };
+    let steady = sets.filter(is_steady).collect();
+    Look { nodes: states, calm, steady }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
         weather::Weather,
     },
     history::Operation,
-    workload::Evidence,
+    workload::{Charges, Evidence},
 };
 
 /// A verdict and what it rests on.
@@ -47,7 +47,8 @@ pub fn judge(
     let killed = struck.iter().filter(|struck| struck.fault.kind() == Kind::Kill);
     let restarts_us = killed.map(|struck| struck.until_us).collect();
     let evidence = Evidence { history, messages, weather, restarts_us, end_us };
-    let (findings, mut lates) = trial.workload.judge(&evidence, &scenario.checks, &bounds_us);
+    let charges = trial.workload.judge(&evidence, &scenario.checks, &bounds_us);
+    let Charges { findings, mut lates, undecided } = charges;
     // A run that a fallen node ended early has no calm, or not all of it.
     let calms = [(0, scenario.fault_window_ms()[0] * 1000), (healed_us, end_us)];
     let is_one = |(from_us, until_us): &(u64, u64)| from_us < until_us;
@@ -61,7 +62,9 @@ pub fn judge(
         false => BTreeMap::new(),
     };
     let unanswered = unanswered(&evidence.history, &calms);
-    let grounds = Grounds { failure, findings, lates, unanswered, bites: bites.clone(), lateness };
+    let bites_of = bites.clone();
+    let grounds =
+        Grounds { failure, findings, lates, unanswered, undecided, bites: bites_of, lateness };
     Judged { reason: verdict::judge(grounds), bites, evidence, struck }
 }
 

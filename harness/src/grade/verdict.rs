@@ -84,6 +84,8 @@ pub struct Grounds {
     pub lates: Vec<Named<Late>>,
     /// The calm in which no call was answered, if none was.
     pub unanswered: Option<Late>,
+    /// What a check gave up on.
+    pub undecided: Option<String>,
     /// What the faults did.
     pub bites: BTreeMap<Kind, Bites>,
     /// How late the machine was.
@@ -137,6 +139,9 @@ pub fn judge(grounds: Grounds) -> Reason {
     let slow = lates.iter().find(|reason| reason.verdict == Verdict::Slow);
     if let Some(reason) = slow.or(lates.first()) {
         return reason.clone();
+    }
+    if let Some(sentence) = grounds.undecided {
+        return Reason::new(Verdict::Inconclusive, sentence);
     }
     let toothless: Vec<_> = grounds.bites.iter().filter(|(_, bites)| bites.bit == 0).collect();
     match toothless.first() {

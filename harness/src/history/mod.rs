@@ -1,5 +1,6 @@
 //! What the clients saw: every operation, from its first send to its last reply.
 
+mod explain;
 pub mod values;
 
 use std::{

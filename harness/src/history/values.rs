@@ -13,7 +13,10 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::checker::linearizable::{ABSENT, Action, Cas, NEVER, Operation, Value, Values};
+use crate::{
+    checker::linearizable::{ABSENT, Action, Cas, NEVER, Operation, Value, Values},
+    history,
+};
 
 /// A longer line is no operation.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -104,6 +107,19 @@ fn even_null<'de, D: Deserializer<'de>>(
 pub fn read(path: &Path, model: Model) -> Result<ValueHistory> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(BufReader::with_capacity(1 << 16, file), path, model)
+}
+
+impl ValueHistory {
+    /// The history of a run; it was written by clients of this very kit.
+    pub fn of(operations: &[history::Operation], model: Model) -> Self {
+        let mut lines = Vec::new();
+        for operation in operations {
+            serde_json::to_writer(&mut lines, operation).expect("an operation is plain data");
+            lines.push(b'\n');
+        }
+        let read = parse(&lines[..], Path::new("history.jsonl"), model);
+        read.unwrap_or_else(|error| panic!("a client wrote no history: {error:#}"))
+    }
 }
 
 /// Reads the history in `lines`, which come from `path`.

@@ -7,10 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::{
-    checker::{
-        linearizable::{self, Action, Budget, Cas, Impossible, NEVER, RanOut, UNSEEN, Verdict},
-        seconds,
-    },
+    checker::linearizable::{self, Budget, Impossible, RanOut, Verdict},
     history::{
         self,
         values::{Model, ValueHistory},
@@ -107,7 +104,7 @@ fn judge_values(args: &Args, model: Model) -> Result<Judgement> {
     let (verdict, exit_code, why, details) = match verdict {
         Verdict::Linearizable => ("linearizable", 0, None, Value::Null),
         Verdict::NotLinearizable(found) => {
-            let (why, details) = explain(&history, &found);
+            let (why, details) = (history.explain(&found), details(&history, &found));
             ("not linearizable", 1, Some(why), details)
         }
         Verdict::Undecided { key, ran_out } => {
@@ -131,46 +128,12 @@ fn judge_values(args: &Args, model: Model) -> Result<Judgement> {
     Ok(Judgement { verdict, exit_code, operations, why, details })
 }
 
-fn explain(history: &ValueHistory, found: &Impossible) -> (String, Value) {
+fn details(history: &ValueHistory, found: &Impossible) -> Value {
     let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
     let place = history.places[*key][*operation];
-    let key_name = &history.names[*key];
-    let text = |value: &u32| match (history.values.text(*value), *value) {
-        (Some(text), _) => format!("{text:?}"),
-        (None, UNSEEN) => "something that nobody saw".to_owned(),
-        (None, _) => "nothing".to_owned(),
-    };
-    let operation = history.keys[*key][*operation];
-    let did = match operation.action {
-        Action::Get(value) => format!("read {} of {key_name}", text(&value)),
-        Action::Put(value) => format!("put {} into {key_name}", text(&value)),
-        Action::Append(value) => format!("appended {} to {key_name}", text(&value)),
-        Action::Delete => format!("deleted {key_name}"),
-        Action::Cas { expected, new, told } => {
-            let told = match told {
-                Some(Cas::Done) => "did so".to_owned(),
-                Some(Cas::Mismatch(Some(seen))) => format!("found {}", text(&seen)),
-                Some(Cas::Mismatch(None)) => "found something else".to_owned(),
-                None => "never knew".to_owned(),
-            };
-            let (expected, new) = (text(&expected), text(&new));
-            format!("wanted to change {key_name} from {expected} to {new} and {told}")
-        }
-    };
-    let possible: Vec<_> = possible.iter().map(text).collect();
-    let until = if *until_us == NEVER { "the end".to_owned() } else { seconds(*until_us) };
-    let why = format!(
-        "Process {} {did} (line {}, called at {}), which fits nowhere: the value could only be {}. \
-         What happened between {} and {until} is impossible by itself.",
-        place.process,
-        place.line,
-        seconds(operation.call_us),
-        possible.join(" or "),
-        seconds(*from_us),
-    );
-    let details = json!({
-        "key": key_name, "line": place.line, "process": place.process, "from_us": from_us,
-        "until_us": until_us, "possible": possible,
-    });
-    (why, details)
+    let possible: Vec<_> = possible.iter().map(|value| history.show(*value)).collect();
+    json!({
+        "key": history.names[*key], "line": place.line, "process": place.process,
+        "from_us": from_us, "until_us": until_us, "possible": possible,
+    })
 }

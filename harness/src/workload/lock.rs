@@ -16,9 +16,9 @@ use self::{
     },
     holder::Holder,
 };
-use super::{Actor, Client, Evidence, Workload};
+use super::{Actor, Charges, Client, Evidence, Workload};
 use crate::{
-    checker::{Finding, Late, Named, fencing, leases, majority, requests},
+    checker::{Finding, fencing, leases, majority, requests},
     history::Operation,
 };
 
@@ -117,7 +117,7 @@ impl Workload for LockWorkload {
         evidence: &Evidence,
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
-    ) -> (Vec<Named<Finding>>, Vec<Named<Late>>) {
+    ) -> Charges {
         let Evidence { history, messages, weather, restarts_us, end_us } = evidence;
         let answers = answers(messages);
         let check = |name: &String| match name.as_str() {
@@ -148,7 +148,11 @@ impl Workload for LockWorkload {
         };
         let found = |name: &String| Some((name.clone(), check(name)?));
         let missed = |it: (&String, &u64)| Some((it.0.clone(), bound(it)?));
-        (checks.iter().filter_map(found).collect(), bounds_us.iter().filter_map(missed).collect())
+        Charges {
+            findings: checks.iter().filter_map(found).collect(),
+            lates: bounds_us.iter().filter_map(missed).collect(),
+            undecided: None,
+        }
     }
 
     fn progress_us(&self, history: &[Operation]) -> Vec<u64> {

@@ -2,6 +2,7 @@
 //!
 //! One file a lab. A workload sees channels, the history and the clock; never the engine.
 
+pub mod kv;
 pub mod lock;
 pub mod script;
 
@@ -44,6 +45,17 @@ pub struct Evidence {
     pub end_us: u64,
 }
 
+/// What the evidence holds against a service.
+#[derive(Debug, Default)]
+pub struct Charges {
+    /// Promises that were broken.
+    pub findings: Vec<Named<Finding>>,
+    /// Bounds that were missed.
+    pub lates: Vec<Named<Late>>,
+    /// What a check could not decide, in one sentence.
+    pub undecided: Option<String>,
+}
+
 /// A client as it acts, a turn at a time.
 pub trait Actor: Send {
     /// Does one thing from beginning to end, choosing by `random`.
@@ -75,7 +87,7 @@ pub trait Workload: Send + Sync {
         evidence: &Evidence,
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
-    ) -> (Vec<Named<Finding>>, Vec<Named<Late>>);
+    ) -> Charges;
 
     /// When clients got what they came for, in microseconds since the start: the progress that is
     /// due in calm.
@@ -88,7 +100,8 @@ pub trait Workload: Send + Sync {
 /// When there is none of that name, or it has no such option.
 pub fn named(name: &str, options: &toml::Table) -> Result<Box<dyn Workload>> {
     match name {
+        "kv" => Ok(Box::new(kv::KvWorkload::new(options)?)),
         "lock" => Ok(Box::new(lock::LockWorkload::new(options)?)),
-        _ => bail!("there is no workload \"{name}\"; there is: lock"),
+        _ => bail!("there is no workload \"{name}\"; there is: kv, lock"),
     }
 }

@@ -20,6 +20,10 @@ use tower::Service;
 
 use crate::fabric::{Delivery, Exit, Link, Reply};
 
+/// How long it takes to be refused a connection: time must not stand still for somebody who tries
+/// again and again.
+const REFUSED_AFTER: Duration = Duration::from_millis(1);
+
 /// A request that has arrived at a node.
 pub struct Incoming {
     head: Parts,
@@ -48,8 +52,7 @@ impl Latency {
         Self { random: Arc::new(Mutex::new(random)), most_ms: most_ms.max(1) }
     }
 
-    /// A call takes some time, even one that is refused: time must not stand still for somebody
-    /// who tries again and again.
+    /// A call takes some time, even one that is refused.
     async fn request(&self) {
         let ms = self.draw(1);
         sleep(Duration::from_millis(ms)).await;
@@ -151,6 +154,7 @@ async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>,
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     if link.is_reset() {
+        sleep(REFUSED_AFTER).await;
         return Err(Status::unavailable("the connection was refused").into());
     }
     let patience = grpc_timeout(&head.headers);

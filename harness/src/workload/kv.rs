@@ -1,0 +1,143 @@
+//! The workload of the key-value lab: what a scenario may say about it, and how it is judged.
+
+mod client;
+mod evidence;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, ensure};
+use proto::kv as wire;
+use serde::Deserialize;
+
+use self::client::KvClient;
+use super::{Actor, Charges, Client, Evidence, Workload};
+use crate::{
+    checker::{
+        Finding, leaders,
+        linearizable::{self, Budget},
+        progress,
+    },
+    history::{
+        Operation,
+        values::{Model, ValueHistory},
+    },
+};
+
+/// What a scenario may say about the clients. Times in milliseconds, ranges as [least, most].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    keys: u32,
+    think_ms: [u64; 2],
+    call_timeout_ms: u64,
+    /// How many of a hundred operations are reads.
+    read_percent: u32,
+    /// How long values are at least, in bytes.
+    value_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { keys: 3, think_ms: [2, 20], call_timeout_ms: 400, read_percent: 40, value_bytes: 0 }
+    }
+}
+
+/// The workload of the key-value lab.
+pub struct KvWorkload {
+    options: Options,
+}
+
+impl KvWorkload {
+    /// The workload with a scenario's `options`.
+    ///
+    /// # Errors
+    /// When it has no such option, or a value makes no sense.
+    pub fn new(options: &toml::Table) -> anyhow::Result<Self> {
+        let options: Options = options.clone().try_into().context("options")?;
+        let [least, most] = options.think_ms;
+        ensure!(least <= most, "options: a range is written [least, most]");
+        ensure!(options.keys > 0, "options: keys starts at 1");
+        ensure!(options.read_percent <= 100, "options: read_percent is at most 100");
+        Ok(Self { options })
+    }
+}
+
+impl Workload for KvWorkload {
+    fn descriptors(&self) -> &'static [u8] {
+        wire::DESCRIPTORS
+    }
+
+    fn client(&self, client: Client) -> Box<dyn Actor> {
+        Box::new(KvClient::new(client, self.options.clone()))
+    }
+
+    fn checks(&self) -> &'static [&'static str] {
+        &["linearizable", "never_stale", "one_leader"]
+    }
+
+    fn bounds(&self) -> &'static [&'static str] {
+        &["written"]
+    }
+
+    /// An election, or two, and what a client waits before it asks somebody else.
+    fn recovers_within_ms(&self) -> u64 {
+        3000
+    }
+
+    fn judge(
+        &self,
+        evidence: &Evidence,
+        checks: &[String],
+        bounds_us: &BTreeMap<String, u64>,
+    ) -> Charges {
+        let Evidence { history, messages, weather, end_us, .. } = evidence;
+        let mut undecided = None;
+        let mut check = |name: &String| match name.as_str() {
+            "linearizable" => match linearizable(history) {
+                Ok(finding) => finding,
+                Err(sentence) => {
+                    undecided = Some(sentence);
+                    None
+                }
+            },
+            "never_stale" => evidence::told_stale(history),
+            "one_leader" => leaders::two_in_a_term(&evidence::claims(messages)),
+            _ => unreachable!("a scenario's checks are checked when it is read"),
+        };
+        let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {
+            "written" => progress::stalled(&evidence::writes(history), *bound_us, weather, *end_us),
+            _ => unreachable!("a scenario's bounds are checked when it is read"),
+        };
+        let found = |name: &String| Some((name.clone(), check(name)?));
+        let missed = |it: (&String, &u64)| Some((it.0.clone(), bound(it)?));
+        let findings = checks.iter().filter_map(found).collect();
+        let lates = bounds_us.iter().filter_map(missed).collect();
+        Charges { findings, lates, undecided }
+    }
+
+    fn progress_us(&self, history: &[Operation]) -> Vec<u64> {
+        let done = history.iter().filter(|operation| operation.op != "get");
+        done.filter_map(|operation| operation.return_us).collect()
+    }
+}
+
+/// What one run may cost to check: a run has some thousands of operations at most.
+const BUDGET: Budget = Budget { steps: 2_000_000, time: Duration::from_secs(20), jobs: 1 };
+
+/// What no order explains, if there is something; the error says that this is not known.
+fn linearizable(history: &[Operation]) -> Result<Option<Finding>, String> {
+    let mut values = ValueHistory::of(history, Model::Kv);
+    match linearizable::check(&values.keys, &mut values.values, BUDGET) {
+        linearizable::Verdict::NotLinearizable(found) => {
+            let process = values.places[found.key][found.operation].process;
+            let (since_us, until_us) = found.window_us;
+            let (sentence, clients) = (values.explain(&found), vec![format!("c{process}")]);
+            Ok(Some(Finding { sentence, since_us, at_us: until_us, clients }))
+        }
+        linearizable::Verdict::Linearizable => Ok(None),
+        linearizable::Verdict::Undecided { key, .. } => Err(format!(
+            "No order of the operations on {} was found, and not every order could be tried.",
+            values.names[key]
+        )),
+    }
+}

@@ -1,0 +1,199 @@
+//! One client of the key-value lab: it reads and writes, one operation after the other.
+
+use std::{collections::BTreeMap, pin::Pin, time::Duration};
+
+use node::Channel;
+use proto::kv::{self as wire, kv_client::KvClient as Stub, reply::Outcome};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Options;
+use crate::{
+    fabric::RunClock,
+    history::{History, Pending},
+    workload::{Actor, Client},
+};
+
+/// How long one operation is sent again and again before its client gives it up.
+const PATIENCE: Duration = Duration::from_millis(2500);
+/// The pause before an operation is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(15);
+
+/// One client.
+pub struct KvClient {
+    name: String,
+    number: u32,
+    random: StdRng,
+    nodes: Vec<(String, Stub<Channel>)>,
+    /// Whom it asks first: who answered last.
+    favourite: usize,
+    options: Options,
+    history: History,
+    clock: RunClock,
+    /// The number of its newest write.
+    seq: u64,
+    /// What it last saw at each key.
+    seen: BTreeMap<String, Option<String>>,
+}
+
+/// What it asks for.
+#[derive(Clone)]
+enum Ask {
+    Get,
+    Put(String),
+    Append(String),
+    Cas(Option<String>, String),
+    Delete,
+}
+
+/// How one sending of an operation ended.
+enum Step {
+    /// The operation has this result.
+    Done(Value),
+    /// It may have happened or not: send it again, to this node if it is known.
+    Again(Value, Option<String>),
+}
+
+impl Actor for KvClient {
+    fn turn(&mut self, random: StdRng) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.random = random;
+        Box::pin(self.act())
+    }
+}
+
+impl KvClient {
+    /// A client that has asked for nothing yet.
+    pub fn new(client: Client, options: Options) -> Self {
+        let connect = |(name, channel): (String, Channel)| (name, Stub::new(channel));
+        Self {
+            name: format!("c{}", client.number),
+            number: client.number,
+            // Every turn brings its own.
+            random: StdRng::seed_from_u64(0),
+            nodes: client.channels.into_iter().map(connect).collect(),
+            favourite: 0,
+            options,
+            history: client.history,
+            clock: client.clock,
+            seq: 0,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    async fn act(&mut self) {
+        let key = format!("k{}", self.random.random_range(1..=self.options.keys));
+        let ask = self.choose(&key);
+        self.operate(&key, ask).await;
+        let [least, most] = self.options.think_ms;
+        let think_ms = self.random.random_range(least..=most);
+        sleep(Duration::from_millis(think_ms)).await;
+    }
+
+    fn choose(&mut self, key: &str) -> Ask {
+        if self.random.random_range(0..100) < self.options.read_percent {
+            return Ask::Get;
+        }
+        self.seq += 1;
+        // No two writes write the same, so that a reader can tell whose it saw.
+        let value = format!("{}.{} ", self.name, self.seq);
+        let padded = format!("{value:.<width$}", width = self.options.value_bytes);
+        match self.random.random_range(0..10) {
+            0..4 => Ask::Put(padded),
+            4..7 => Ask::Append(value),
+            7..9 => Ask::Cas(self.seen.get(key).cloned().flatten(), padded),
+            _ => Ask::Delete,
+        }
+    }
+
+    /// Sends an operation until it has a result, or the client has no more patience.
+    async fn operate(&mut self, key: &str, ask: Ask) {
+        let pending = self.call(key, &ask);
+        let give_up = Instant::now() + PATIENCE;
+        let limit = Duration::from_millis(self.options.call_timeout_ms);
+        let session = wire::Session { client: self.name.clone(), seq: self.seq };
+        while Instant::now() < give_up {
+            let (node, stub) = self.nodes[self.favourite].clone();
+            let call_us = self.clock.now_us();
+            let step = timeout(limit, send(stub, key, &ask, &session)).await;
+            let step = step.unwrap_or_else(|_| Step::Again(json!("timeout"), None));
+            match step {
+                Step::Done(result) => {
+                    self.remember(key, &ask, &result);
+                    pending.tried(&node, call_us, result.clone());
+                    return pending.returned(result);
+                }
+                Step::Again(answer, hint) => {
+                    pending.tried(&node, call_us, answer);
+                    self.turn_to(hint);
+                }
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+        self.seen.remove(key);
+    }
+
+    fn call(&self, key: &str, ask: &Ask) -> Pending {
+        let seq = self.seq;
+        let (op, details) = match ask {
+            Ask::Get => ("get", json!({})),
+            Ask::Put(value) => ("put", json!({ "value": value, "seq": seq })),
+            Ask::Append(value) => ("append", json!({ "value": value, "seq": seq })),
+            Ask::Cas(expected, value) => {
+                ("cas", json!({ "expected": expected, "value": value, "seq": seq }))
+            }
+            Ask::Delete => ("delete", json!({ "seq": seq })),
+        };
+        self.history.call(self.number, op, key, details.as_object().cloned().unwrap_or_default())
+    }
+
+    /// The node that was named, or the next one.
+    fn turn_to(&mut self, hint: Option<String>) {
+        let named = hint.and_then(|hint| self.nodes.iter().position(|(name, _)| *name == hint));
+        self.favourite = named.unwrap_or((self.favourite + 1) % self.nodes.len());
+    }
+
+    fn remember(&mut self, key: &str, ask: &Ask, result: &Value) {
+        let text = || result["value"].as_str().map(str::to_owned);
+        let now = match ask {
+            Ask::Put(value) => Some(value.clone()),
+            Ask::Cas(_, value) if result["ok"] == true => Some(value.clone()),
+            Ask::Get | Ask::Cas(..) => text(),
+            Ask::Append(_) => {
+                self.seen.remove(key);
+                return;
+            }
+            Ask::Delete => None,
+        };
+        self.seen.insert(key.to_owned(), now);
+    }
+}
+
+async fn send(mut stub: Stub<Channel>, key: &str, ask: &Ask, session: &wire::Session) -> Step {
+    let (key, session) = (key.to_owned(), Some(session.clone()));
+    let reply = match ask.clone() {
+        Ask::Get => stub.get(wire::GetRequest { key }).await,
+        Ask::Put(value) => stub.put(wire::PutRequest { session, key, value }).await,
+        Ask::Append(value) => stub.append(wire::AppendRequest { session, key, value }).await,
+        Ask::Cas(expected, value) => {
+            stub.cas(wire::CasRequest { session, key, expected, value }).await
+        }
+        Ask::Delete => stub.delete(wire::DeleteRequest { session, key }).await,
+    };
+    match reply.map(|reply| reply.into_inner().outcome) {
+        Ok(Some(Outcome::Ok(found))) => Step::Done(match ask {
+            Ask::Get => json!({ "ok": true, "value": found.value }),
+            _ => json!({ "ok": true }),
+        }),
+        Ok(Some(Outcome::Mismatch(found))) => {
+            Step::Done(json!({ "ok": false, "value": found.value }))
+        }
+        Ok(Some(Outcome::NotLeader(wire::NotLeader { hint }))) => {
+            let known = Some(hint.clone()).filter(|hint| !hint.is_empty());
+            Step::Again(json!({ "not_leader": hint }), known)
+        }
+        Ok(Some(Outcome::Stale(_))) => Step::Again(json!("stale"), None),
+        Ok(_) => Step::Again(json!("unavailable"), None),
+        Err(status) => Step::Again(json!({ "error": status.to_string() }), None),
+    }
+}

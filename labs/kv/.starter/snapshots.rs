@@ -1,0 +1,118 @@
+//! Snapshots (section 7): they keep the log short, and bring back who was away for long.
+
+use proto::kv::{Snapshot, SnapshotReply, SnapshotRequest, Unavailable, reply::Outcome};
+
+use super::{Raft, message::ToPeer};
+use crate::machine::Machine;
+
+/// How many applied entries are kept at most before a snapshot takes their place.
+const COMPACT_AFTER: u64 = 500;
+/// How many bytes of a snapshot one message carries.
+const CHUNK: usize = 32 * 1024;
+
+/// A snapshot that is arriving.
+#[derive(Default)]
+pub struct Incoming {
+    last_index: u64,
+    last_term: u64,
+    data: Vec<u8>,
+}
+
+impl Raft {
+    /// Puts a snapshot in the place of applied entries.
+    pub(super) fn compact(&mut self) {
+        // GAP 8: the log cannot grow for ever. When is what cut off, and what takes its place?
+        // Disks are large.
+        // END GAP
+    }
+
+    /// Sends the next part of the snapshot to a peer that lacks what it stands for.
+    pub(super) fn send_snapshot(&mut self, peer: &str) {
+        let Snapshot { last_index, last_term, .. } = *self.log.snapshot();
+        let size = self.log.snapshot().machine.len();
+        let now_ms = self.now_ms;
+        let Some(progress) = self.progress(peer) else { return };
+        if progress.snapshot.0 != last_index {
+            progress.snapshot = (last_index, 0);
+        }
+        let start = usize::try_from(progress.snapshot.1).unwrap_or(size).min(size);
+        (progress.under_way, progress.sent_ms) = (1, now_ms);
+        let end = (start + CHUNK).min(size);
+        let request = SnapshotRequest {
+            term: self.term,
+            leader: self.id.clone(),
+            last_index,
+            last_term,
+            offset: start as u64,
+            data: self.log.snapshot().machine[start..end].to_vec(),
+            done: end == size,
+        };
+        self.effects.messages.push((peer.to_owned(), ToPeer::Snapshot(request)));
+    }
+
+    /// The leader sends a part of its snapshot.
+    pub(super) fn on_snapshot(&mut self, request: SnapshotRequest) -> SnapshotReply {
+        if !self.sees_term(request.term) {
+            return SnapshotReply { term: self.term, received: 0 };
+        }
+        self.hear_from(&request.leader);
+        if request.last_index <= self.commit_index {
+            // All of it is here already.
+            return SnapshotReply { term: self.term, received: u64::MAX };
+        }
+        let of = (request.last_index, request.last_term);
+        if (self.incoming.last_index, self.incoming.last_term) != of {
+            self.incoming = Incoming { last_index: of.0, last_term: of.1, data: Vec::new() };
+        }
+        if request.offset == self.incoming.data.len() as u64 {
+            self.incoming.data.extend(request.data);
+            if request.done {
+                self.install();
+                return SnapshotReply { term: self.term, received: u64::MAX };
+            }
+        }
+        SnapshotReply { term: self.term, received: self.incoming.data.len() as u64 }
+    }
+
+    /// Takes over the snapshot that has arrived.
+    fn install(&mut self) {
+        let Incoming { last_index, last_term, data } = std::mem::take(&mut self.incoming);
+        let Ok(machine) = Machine::restore(&data) else {
+            tracing::warn!(last_index, "a damaged snapshot has arrived");
+            return;
+        };
+        tracing::info!(last_index, bytes = data.len(), "installs a snapshot");
+        self.machine = machine;
+        self.log.compact(Snapshot { last_index, last_term, machine: data });
+        (self.commit_index, self.last_applied) = (last_index, last_index);
+        self.saved_index = self.saved_index.min(self.log.last_index());
+        self.effects.unsaved.snapshot = true;
+        // What became of their writes is in the snapshot.
+        let later = self.waiting.split_off(&(last_index + 1));
+        for (_, ticket) in std::mem::replace(&mut self.waiting, later).into_values() {
+            self.effects.outcomes.push((ticket, Outcome::Unavailable(Unavailable {})));
+        }
+    }
+
+    /// A peer has answered a part of the snapshot.
+    pub(super) fn on_snapshot_reply(
+        &mut self,
+        peer: &str,
+        request: &SnapshotRequest,
+        reply: SnapshotReply,
+    ) {
+        if !self.sees_term(reply.term) || request.term != self.term {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let Some(progress) = self.progress(peer) else { return };
+        progress.heard_from(now_ms);
+        progress.under_way = progress.under_way.saturating_sub(1);
+        if reply.received == u64::MAX {
+            progress.match_index = progress.match_index.max(request.last_index);
+            progress.next_index = progress.next_index.max(progress.match_index + 1);
+        } else if progress.snapshot.0 == request.last_index {
+            progress.snapshot.1 = reply.received;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Terms: the clock of the protocol (section 5.1).
+
+use super::{Raft, Role};
+
+impl Raft {
+    /// All servers: what the term of a message says. Returns whether the message counts.
+    pub(super) fn sees_term(&mut self, term: u64) -> bool {
+        // GAP 1: what does a higher term say, and what a lower one?
+        if term > self.term {
+            self.follow(term);
+        }
+        true
+        // END GAP
+    }
+
+    /// Becomes a follower in `term`, which is this term or a higher one.
+    pub(super) fn follow(&mut self, term: u64) {
+        if term > self.term {
+            (self.term, self.voted_for, self.leader) = (term, None, None);
+            self.effects.unsaved.hard_state = true;
+        }
+        if let Role::Leader(leadership) = std::mem::replace(&mut self.role, Role::Follower) {
+            self.leader = None;
+            for read in leadership.into_reads() {
+                self.refuse(read.ticket);
+            }
+        }
+        self.wait_for_leader();
+    }
+
+    /// Starts to wait for a leader anew.
+    pub(super) fn wait_for_leader(&mut self) {
+        self.election_due_ms = self.now_ms + self.draw_timeout_ms();
+    }
+}

@@ -1,0 +1,243 @@
+//! What a leader does: it sends its log to all, and commits what a majority has (section 5.3).
+
+use std::collections::BTreeMap;
+
+use proto::kv::{AppendEntriesReply, AppendEntriesRequest, Command, Entry};
+
+use super::{
+    Raft, Role,
+    message::ToPeer,
+    reads::{PendingRead, Read},
+};
+
+/// How many entries one message carries at most.
+const BATCH: usize = 64;
+/// How many messages to one peer are under way at most, heartbeats aside.
+const WINDOW: usize = 8;
+/// How often a peer hears from its leader at least, in milliseconds.
+const HEARTBEAT_MS: u64 = 50;
+
+/// What a leader knows of the others.
+pub struct Leadership {
+    peers: BTreeMap<String, Progress>,
+    /// The first entry of its term.
+    pub(super) first_index: u64,
+    /// Counts the times that all peers were asked since a read came; see `reads.rs`.
+    pub(super) round: u64,
+    pub(super) reads: Vec<PendingRead>,
+}
+
+/// What a leader knows of one peer.
+pub(super) struct Progress {
+    /// The next entry to send.
+    pub next_index: u64,
+    /// The highest entry known to be there.
+    pub match_index: u64,
+    /// Messages with entries that were sent and not answered.
+    pub under_way: usize,
+    /// Whether it answered the last time; if not, it is sent no more than heartbeats carry.
+    pub answers: bool,
+    /// How much it has of the snapshot up to which entry, while it needs one.
+    pub snapshot: (u64, u64),
+    /// When it was last heard of.
+    pub heard_ms: u64,
+    /// When it was last sent anything.
+    pub sent_ms: u64,
+    /// The newest round that it has answered.
+    pub answered_round: u64,
+}
+
+impl Progress {
+    pub(super) fn heard_from(&mut self, now_ms: u64) {
+        (self.heard_ms, self.answers) = (now_ms, true);
+    }
+}
+
+impl Leadership {
+    pub(super) fn new(peers: &[String], next_index: u64, now_ms: u64) -> Self {
+        let progress = || Progress {
+            next_index,
+            match_index: 0,
+            under_way: 0,
+            answers: true,
+            snapshot: (0, 0),
+            heard_ms: now_ms,
+            sent_ms: 0,
+            answered_round: 0,
+        };
+        let peers = peers.iter().map(|peer| (peer.clone(), progress())).collect();
+        Self { peers, first_index: next_index, round: 0, reads: Vec::new() }
+    }
+
+    pub(super) fn due_ms(&self) -> u64 {
+        let sent_ms = self.peers.values().map(|progress| progress.sent_ms).min();
+        sent_ms.map_or(u64::MAX, |sent_ms| sent_ms + HEARTBEAT_MS)
+    }
+
+    /// How many peers were heard of since then.
+    pub(super) fn heard_since(&self, since_ms: u64) -> usize {
+        self.peers.values().filter(|progress| progress.heard_ms >= since_ms).count()
+    }
+
+    /// How many peers have answered `round`, or a later one.
+    pub(super) fn answered(&self, round: u64) -> usize {
+        self.peers.values().filter(|progress| progress.answered_round >= round).count()
+    }
+
+    pub(super) fn into_reads(self) -> impl Iterator<Item = Read> {
+        self.reads.into_iter().map(|pending| pending.read)
+    }
+}
+
+impl Raft {
+    /// Puts an entry of this term behind the log; `None` is the first one of a leader.
+    pub(super) fn propose(&mut self, command: Option<Command>) -> u64 {
+        self.log.push(Entry { term: self.term, command });
+        let index = self.log.last_index();
+        self.log_changed(index);
+        index
+    }
+
+    /// Sends every peer what it lacks, as far as its window allows.
+    pub(super) fn replicate(&mut self) {
+        let (last_index, snapshot_index) = (self.log.last_index(), self.log.snapshot().last_index);
+        for peer in self.peers.clone() {
+            let lacks = |progress: &mut Progress| {
+                let window = if progress.next_index <= snapshot_index { 1 } else { WINDOW };
+                progress.answers && progress.next_index <= last_index && progress.under_way < window
+            };
+            while self.progress(&peer).is_some_and(lacks) {
+                self.send_to(&peer);
+            }
+        }
+    }
+
+    /// Sends to every peer that has not heard from this leader for a while.
+    pub(super) fn send_heartbeats(&mut self) {
+        for peer in self.peers.clone() {
+            let now_ms = self.now_ms;
+            let Some(progress) = self.progress(&peer) else { return };
+            if now_ms >= progress.sent_ms + HEARTBEAT_MS {
+                self.send_to(&peer);
+            }
+        }
+    }
+
+    /// Sends one peer what comes next, if only that this leader is there.
+    pub(super) fn send_to(&mut self, peer: &str) {
+        let Some(progress) = self.progress(peer) else { return };
+        let (next_index, under_way) = (progress.next_index, progress.under_way);
+        let needs_snapshot = next_index <= self.log.snapshot().last_index;
+        if needs_snapshot && under_way == 0 {
+            return self.send_snapshot(peer);
+        }
+        let prev_index = if needs_snapshot { 0 } else { next_index - 1 };
+        let request = AppendEntriesRequest {
+            term: self.term,
+            leader: self.id.clone(),
+            prev_index,
+            prev_term: if needs_snapshot {
+                0
+            } else {
+                self.log.term_at(prev_index).unwrap_or_default()
+            },
+            entries: if needs_snapshot {
+                Vec::new()
+            } else {
+                self.log.from(next_index, BATCH).to_vec()
+            },
+            commit: self.commit_index,
+        };
+        let (now_ms, sent) = (self.now_ms, request.entries.len());
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let round = leadership.round;
+        let Some(progress) = leadership.peers.get_mut(peer) else { return };
+        progress.next_index += sent as u64;
+        progress.under_way += usize::from(sent > 0);
+        progress.sent_ms = now_ms;
+        self.effects.messages.push((peer.to_owned(), ToPeer::Append(request, round)));
+    }
+
+    /// A peer has answered this leader.
+    pub(super) fn on_append_reply(
+        &mut self,
+        peer: &str,
+        request: &AppendEntriesRequest,
+        round: u64,
+        reply: AppendEntriesReply,
+    ) {
+        if !self.sees_term(reply.term) || request.term != self.term {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let hint = (!reply.ok).then(|| self.resume_at(&reply));
+        let Some(progress) = self.progress(peer) else { return };
+        progress.heard_from(now_ms);
+        progress.answered_round = progress.answered_round.max(round);
+        if !request.entries.is_empty() {
+            progress.under_way = progress.under_way.saturating_sub(1);
+        }
+        match hint {
+            None => {
+                progress.match_index = progress.match_index.max(reply.match_index);
+                progress.next_index = progress.next_index.max(progress.match_index + 1);
+            }
+            Some(index) => {
+                let at_most = progress.next_index.min(request.prev_index);
+                progress.next_index = index.min(at_most).max(progress.match_index + 1);
+            }
+        }
+    }
+
+    /// Where to go on with a peer whose log differs (end of section 5.3): after the last entry here
+    /// of the term that stands in the way there, or else where that term begins there.
+    fn resume_at(&self, reply: &AppendEntriesReply) -> u64 {
+        let last = self.log.last_of_term(reply.conflict_term);
+        last.map_or(reply.conflict_index, |index| index + 1)
+    }
+
+    /// A peer has not answered in time: what it was sent may not have arrived.
+    pub(super) fn on_no_reply(&mut self, peer: &str, request: &ToPeer) {
+        let term = self.term;
+        let Some(progress) = self.progress(peer) else { return };
+        progress.answers = false;
+        match request {
+            ToPeer::Append(request, _) if request.term == term && !request.entries.is_empty() => {
+                progress.under_way = progress.under_way.saturating_sub(1);
+                let again = progress.next_index.min(request.prev_index + 1);
+                progress.next_index = again.max(progress.match_index + 1);
+            }
+            ToPeer::Snapshot(request) if request.term == term => {
+                progress.under_way = progress.under_way.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Commits what a majority has.
+    pub(super) fn advance_commit(&mut self) {
+        let Role::Leader(leadership) = &self.role else { return };
+        let others = leadership.peers.values().map(|progress| progress.match_index);
+        let agreed = self.agreed_index(others.collect());
+        if agreed > self.commit_index && self.may_commit(agreed) {
+            self.commit_index = agreed;
+        }
+    }
+
+    /// Up to where the log is on enough disks, given up to where it is on each of the others'.
+    fn agreed_index(&self, mut on_disks: Vec<u64>) -> u64 {
+        // GAP 3: how far is the log safe from the loss of any minority?
+        on_disks.push(self.saved_index);
+        on_disks.sort_unstable_by(|one, other| other.cmp(one));
+        on_disks[self.majority() - 1]
+        // END GAP
+    }
+
+    /// What this leader knows of `peer`; `None` if it does not lead.
+    pub(super) fn progress(&mut self, peer: &str) -> Option<&mut Progress> {
+        match &mut self.role {
+            Role::Leader(leadership) => leadership.peers.get_mut(peer),
+            _ => None,
+        }
+    }
+}
