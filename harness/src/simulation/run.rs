@@ -63,6 +63,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     drop(logging);
     // Messages still under way are recorded when their tasks are dropped.
     drop(runtime);
+    runner::over();
     let mut messages = recorder.take();
     // They are dropped in no order.
     messages.sort_by_key(|message| (message.id, message.copy));
@@ -97,6 +98,7 @@ async fn observe(
     let (fabric, strikes) = Fabric::new(clock.clone(), decoder.clone(), recorder.clone());
     let mut cluster = SimulatedCluster::new(spec, fabric.clone());
     let nodes = cluster.nodes().to_vec();
+    runner::pulse(0);
     let started = match cluster.start(&nodes) {
         Ok(()) => cluster.ready().await,
         Err(failure) => Err(failure),

@@ -35,12 +35,18 @@ const HANGS_AFTER: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const EXIT_HARNESS: u8 = 4;
 
-/// The virtual time of the run, in microseconds, as last heard of.
-static PULSE_US: AtomicU64 = AtomicU64::new(0);
+/// The virtual time of the run, in microseconds, as last heard of; [`OVER`] when no node runs.
+static PULSE_US: AtomicU64 = AtomicU64::new(OVER);
+const OVER: u64 = u64::MAX;
 
 /// Virtual time goes on.
 pub(super) fn pulse(now_us: u64) {
     PULSE_US.store(now_us, Ordering::Relaxed);
+}
+
+/// No code of a node runs any more: what is left, the checks and the record, may take its time.
+pub(super) fn over() {
+    PULSE_US.store(OVER, Ordering::Relaxed);
 }
 
 /// Runs what standard input asks for until it ends. `enter` makes a new thread repeatable from a
@@ -124,7 +130,8 @@ fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now_us = PULSE_US.load(Ordering::Relaxed);
-        still = if now_us == seen_us { still + LOOK_EVERY } else { Duration::ZERO };
+        let stands = now_us == seen_us && now_us != OVER;
+        still = if stands { still + LOOK_EVERY } else { Duration::ZERO };
         seen_us = now_us;
         if still >= HANGS_AFTER {
             return None;
