@@ -34,11 +34,20 @@ struct Options {
     read_percent: u32,
     /// How long values are at least, in bytes.
     value_bytes: usize,
+    /// How many committed entries a leader may keep.
+    log_entries: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keys: 3, think_ms: [2, 20], call_timeout_ms: 400, read_percent: 40, value_bytes: 0 }
+        Self {
+            keys: 3,
+            think_ms: [2, 20],
+            call_timeout_ms: 400,
+            read_percent: 40,
+            value_bytes: 0,
+            log_entries: 500,
+        }
     }
 }
 
@@ -72,7 +81,7 @@ impl Workload for KvWorkload {
     }
 
     fn checks(&self) -> &'static [&'static str] {
-        &["linearizable", "never_stale", "one_leader"]
+        &["linearizable", "never_stale", "one_leader", "log_bounded"]
     }
 
     fn bounds(&self) -> &'static [&'static str] {
@@ -102,6 +111,7 @@ impl Workload for KvWorkload {
             },
             "never_stale" => evidence::told_stale(history),
             "one_leader" => leaders::two_in_a_term(&evidence::claims(messages)),
+            "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
         let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {

@@ -20,7 +20,7 @@ impl Raft {
         self.term += 1;
         self.voted_for = Some(self.id.clone());
         self.leader = None;
-        self.effects.unsaved.hard_state = true;
+        self.remember();
         self.role = Role::Candidate(BTreeSet::new());
         self.wait_for_leader();
         self.ask_for_votes(self.term, false);

@@ -176,7 +176,7 @@ impl Server {
                 *after = (*after).min(self.saves);
             }
         } else {
-            self.save(effects.unsaved);
+            self.save(&effects.unsaved);
         }
         for (peer, message) in effects.messages {
             if message.is_promise() {
@@ -193,7 +193,7 @@ impl Server {
         }
     }
 
-    fn save(&mut self, unsaved: Unsaved) {
+    fn save(&mut self, unsaved: &Unsaved) {
         if let Some(from) = unsaved.log_from {
             // What was saved of the log from there on is no longer what it holds.
             for index in

@@ -33,12 +33,12 @@ impl Storage {
 
     /// Saves what has changed, all of it or nothing, and returns when the disk has it. Saves are
     /// done in the order in which they were asked for, those that wait together at once.
-    pub fn save(&mut self, raft: &Raft, unsaved: Unsaved) -> impl Future<Output = ()> + use<> {
+    pub fn save(&mut self, raft: &Raft, unsaved: &Unsaved) -> impl Future<Output = ()> + use<> {
         let mut changes = Vec::new();
         let log = raft.log();
         let (first_index, last_index) = (log.snapshot().last_index + 1, log.last_index());
-        if unsaved.hard_state {
-            changes.push(Change::put(HARD_STATE, &raft.hard_state()));
+        if let Some(hard_state) = &unsaved.hard_state {
+            changes.push(Change::put(HARD_STATE, hard_state));
         }
         if unsaved.snapshot {
             changes.push(Change::put(SNAPSHOT, log.snapshot()));

@@ -23,6 +23,29 @@ pub fn claims(messages: &[Message]) -> Vec<Claim<'_>> {
     claims.map(|(term, it)| Claim { term, node: &it.from, at_us: it.sent_us }).collect()
 }
 
+/// A leader that still had an entry which was committed more than `most` entries ago.
+pub fn kept_too_much(messages: &[Message], most: u64) -> Option<Finding> {
+    let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
+    appends.into_iter().find_map(|message| {
+        let request = payload(message.request.bytes())?;
+        let it = wire::AppendEntriesRequest::decode(request).ok()?;
+        let first = it.prev_index + 1;
+        let is_old = !it.entries.is_empty() && it.commit > it.prev_index + most;
+        is_old.then(|| {
+            let sentence = format!(
+                "{} sent {} the entry {first} at {}, when {} were committed. It should have put a \
+                 snapshot in the place of all but the last {most}.",
+                message.from,
+                message.to,
+                seconds(message.sent_us),
+                it.commit,
+            );
+            let at_us = message.sent_us;
+            Finding { sentence, since_us: at_us, at_us, clients: Vec::new() }
+        })
+    })
+}
+
 /// When writes were first sent, and when they were known to be done.
 pub fn writes(history: &[Operation]) -> Vec<Write> {
     let writes = history.iter().filter(|operation| operation.op != "get");

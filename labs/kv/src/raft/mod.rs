@@ -83,10 +83,10 @@ pub struct Effects {
 }
 
 /// What the disk does not have yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unsaved {
-    /// Term or vote.
-    pub hard_state: bool,
+    /// Term and vote.
+    pub hard_state: Option<HardState>,
     /// The snapshot.
     pub snapshot: bool,
     /// The log from this index on.
@@ -129,12 +129,6 @@ impl Raft {
         };
         raft.wait_for_leader();
         Ok(raft)
-    }
-
-    /// What is to be saved of term and vote.
-    pub fn hard_state(&self) -> HardState {
-        let voted_for = self.voted_for.clone().unwrap_or_default();
-        HardState { term: self.term, voted_for }
     }
 
     pub fn log(&self) -> &Log {
@@ -239,6 +233,12 @@ impl Raft {
                 self.effects.outcomes.push((ticket, outcome));
             }
         }
+    }
+
+    /// Term and vote must be saved as they are now.
+    fn remember(&mut self) {
+        let voted_for = self.voted_for.clone().unwrap_or_default();
+        self.effects.unsaved.hard_state = Some(HardState { term: self.term, voted_for });
     }
 
     /// The log is new from `index` on.

@@ -5,19 +5,21 @@ use super::{Raft, Role};
 impl Raft {
     /// All servers: what the term of a message says. Returns whether the message counts.
     pub(super) fn sees_term(&mut self, term: u64) -> bool {
-        // GAP 1: what does a higher term say, and what a lower one?
         if term > self.term {
             self.follow(term);
         }
         term == self.term
-        // END GAP
     }
 
     /// Becomes a follower in `term`, which is this term or a higher one.
     pub(super) fn follow(&mut self, term: u64) {
         if term > self.term {
-            (self.term, self.voted_for, self.leader) = (term, None, None);
-            self.effects.unsaved.hard_state = true;
+            self.leader = None;
+            // GAP 1: a new term begins. What of the old one is over, and what has to be remembered?
+            self.term = term;
+            self.voted_for = None;
+            self.remember();
+            // END GAP
         }
         if let Role::Leader(leadership) = std::mem::replace(&mut self.role, Role::Follower) {
             self.leader = None;
