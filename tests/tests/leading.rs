@@ -1,0 +1,78 @@
+//! What a replicated store is held against besides its values: one leader a term, and writes that
+//! succeed while enough nodes can speak to each other.
+
+use harness::{
+    checker::{
+        leaders::{Claim, two_in_a_term},
+        progress::{Write, stalled},
+    },
+    fabric::{
+        fault::{Fault, Mode, Shape, Struck},
+        weather::Weather,
+    },
+};
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn weather(faults: &[(Fault, u64, u64)]) -> Weather {
+    let struck = faults.iter().map(|(fault, at_us, until_us)| Struck {
+        entry: 0,
+        fault: fault.clone(),
+        at_us: *at_us,
+        until_us: *until_us,
+        message: None,
+    });
+    Weather::new(&struck.collect::<Vec<_>>(), &names(&["n1", "n2", "n3"]))
+}
+
+fn kill(nodes: &[&str]) -> Fault {
+    Fault::Kill { nodes: names(nodes) }
+}
+
+fn cut(node: &str, shape: Shape) -> Fault {
+    Fault::Cut { nodes: names(&[node]), shape, mode: Mode::Silent }
+}
+
+#[test]
+fn two_leaders_of_one_term_are_found_and_two_of_two_terms_are_fine() {
+    let claim = |term, node, at_us| Claim { term, node, at_us };
+    let fine = [claim(1, "n1", 10), claim(2, "n2", 20), claim(1, "n1", 30), claim(2, "n2", 40)];
+    assert_eq!(two_in_a_term(&fine), None);
+    let found = two_in_a_term(&[claim(2, "n3", 50), fine[0], fine[1]]).unwrap();
+    assert_eq!((found.since_us, found.at_us), (20, 50));
+    assert!(found.sentence.starts_with("n2 sent entries as the leader of term 2"));
+}
+
+#[test]
+fn a_majority_is_steady_whatever_becomes_of_the_others() {
+    // One node is gone, or can only hear, or only speak: two are left.
+    for fault in [kill(&["n1"]), cut("n1", Shape::Both), cut("n1", Shape::Incoming)] {
+        assert_eq!(weather(&[(fault, 100, 900)]).steady_from(200, 300), 200);
+    }
+    assert_eq!(weather(&[(kill(&["n1", "n2"]), 100, 900)]).steady_from(200, 300), 900);
+    // It must be the same majority all the time: a node that falls while another comes back.
+    let changing = weather(&[(kill(&["n1"]), 100, 500), (kill(&["n2"]), 500, 900)]);
+    assert_eq!((changing.steady_from(200, 300), changing.steady_from(200, 301)), (200, 500));
+    // Links that lose messages are not steady, for as long as their senders may wait.
+    assert!(weather(&[(Fault::DropReply, 100, 100)]).steady_from(150, 10) > 500_000);
+    assert_eq!(Weather::default().steady_from(7, 100), 7);
+}
+
+#[test]
+fn a_store_that_stands_still_is_late_and_one_that_nobody_asks_is_not() {
+    let write = |call_us, return_us| Write { call_us, return_us };
+    let calm = weather(&[]);
+    let late = |writes: &[Write]| stalled(writes, 1000, &calm, 5000).map(|late| late.took_us);
+    assert_eq!(late(&[write(0, Some(900)), write(950, Some(1900))]), None);
+    assert_eq!(late(&[write(0, Some(900)), write(950, None)]), Some(4050));
+    assert_eq!(late(&[write(0, Some(900)), write(950, Some(2100))]), Some(1150));
+    // Somebody else's write is progress, too.
+    assert_eq!(late(&[write(0, None), write(0, Some(900)), write(4500, None)]), None);
+    // Nobody can succeed without a majority, and the bound begins when there is one.
+    let storm = weather(&[(kill(&["n1", "n2"]), 0, 3000)]);
+    let writes = [write(100, Some(3900))];
+    assert_eq!(stalled(&writes, 1000, &storm, 5000), None);
+    assert_eq!(stalled(&writes, 800, &storm, 5000).map(|late| late.took_us), Some(900));
+}
