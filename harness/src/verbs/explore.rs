@@ -46,14 +46,32 @@ pub struct Args {
     #[arg(long)]
     jobs: Option<usize>,
     /// What the nodes keep their records in
-    #[arg(long, value_enum, default_value_t)]
-    disk: DiskKind,
+    #[arg(long, value_enum, default_value = "memory")]
+    disk: Disk,
     /// Go on after a failure, and count them
     #[arg(long)]
     all: bool,
     /// Simulate by a program that is not optimised: it must behave the same
     #[arg(long, hide = true)]
     unoptimised: bool,
+}
+
+/// A kind of disk, as the command line names it.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Disk {
+    /// Memory: what was not saved in time is gone after a crash. The fastest
+    Memory,
+    /// sled, in files, as in a node that is a process
+    Sled,
+}
+
+impl From<Disk> for DiskKind {
+    fn from(disk: Disk) -> Self {
+        match disk {
+            Disk::Memory => Self::Memory,
+            Disk::Sled => Self::Sled,
+        }
+    }
 }
 
 /// How many schedules are explored if nothing else is said.
@@ -69,7 +87,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
     let lab = Lab::load(&workspace, &args.lab)?;
     let variant: Variant = args.variant.parse()?;
-    let source = Source::new(&lab.selected(&args.milestone)?, args.disk)?;
+    let source = Source::new(&lab.selected(&args.milestone)?, args.disk.into())?;
     let warden = Warden::start()?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {

@@ -101,7 +101,7 @@ impl Workload for KvWorkload {
     ) -> Charges {
         let Evidence { history, messages, weather, end_us, .. } = evidence;
         let mut undecided = None;
-        let mut check = |name: &String| match name.as_str() {
+        let check = |name: &str| match name {
             "linearizable" => match linearizable(history) {
                 Ok(finding) => finding,
                 Err(sentence) => {
@@ -114,15 +114,12 @@ impl Workload for KvWorkload {
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
-        let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {
-            "written" => progress::stalled(&evidence::writes(history), *bound_us, weather, *end_us),
+        let bound = |name: &str, bound_us: u64| match name {
+            "written" => progress::stalled(&evidence::writes(history), bound_us, weather, *end_us),
             _ => unreachable!("a scenario's bounds are checked when it is read"),
         };
-        let found = |name: &String| Some((name.clone(), check(name)?));
-        let missed = |it: (&String, &u64)| Some((it.0.clone(), bound(it)?));
-        let findings = checks.iter().filter_map(found).collect();
-        let lates = bounds_us.iter().filter_map(missed).collect();
-        Charges { findings, lates, undecided }
+        let charges = Charges::by_name(checks, bounds_us, check, bound);
+        Charges { undecided, ..charges }
     }
 
     fn progress_us(&self, history: &[Operation]) -> Vec<u64> {

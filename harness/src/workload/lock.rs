@@ -120,7 +120,7 @@ impl Workload for LockWorkload {
     ) -> Charges {
         let Evidence { history, messages, weather, restarts_us, end_us } = evidence;
         let answers = answers(messages);
-        let check = |name: &String| match name.as_str() {
+        let check = |name: &str| match name {
             "one_holder" => leases::disjoint(&reliances(history, &answers)),
             "tokens_grow" => leases::tokens_grow(&grants(&answers)),
             "one_grant_each" => requests::one_grant_each(&answers, &claims_ended(messages)),
@@ -131,28 +131,22 @@ impl Workload for LockWorkload {
             "fenced" => fencing::fenced(&writes(history), &reads(history)),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
-        let bound = |(name, bound_us): (&String, &u64)| match name.as_str() {
+        let bound = |name: &str, bound_us: u64| match name {
             "granted_again" => leases::granted_again(
                 &freed(history, messages, &answers, restarts_us),
                 &may_hold(messages, &answers, restarts_us),
                 &asks(history),
                 &grants(&answers),
-                *bound_us,
+                bound_us,
                 weather,
                 *end_us,
             ),
-            "same_grant" => requests::same_grant(&answers, *bound_us, weather),
-            "every_node" => majority::every_node_decides(&node_asks(history), *bound_us, weather),
-            "written" => fencing::answered(&writes(history), *bound_us, weather, *end_us),
+            "same_grant" => requests::same_grant(&answers, bound_us, weather),
+            "every_node" => majority::every_node_decides(&node_asks(history), bound_us, weather),
+            "written" => fencing::answered(&writes(history), bound_us, weather, *end_us),
             _ => unreachable!("a scenario's bounds are checked when it is read"),
         };
-        let found = |name: &String| Some((name.clone(), check(name)?));
-        let missed = |it: (&String, &u64)| Some((it.0.clone(), bound(it)?));
-        Charges {
-            findings: checks.iter().filter_map(found).collect(),
-            lates: bounds_us.iter().filter_map(missed).collect(),
-            undecided: None,
-        }
+        Charges::by_name(checks, bounds_us, check, bound)
     }
 
     fn progress_us(&self, history: &[Operation]) -> Vec<u64> {

@@ -56,6 +56,22 @@ pub struct Charges {
     pub undecided: Option<String>,
 }
 
+impl Charges {
+    /// What `check` and `bound` find, each by the names that a scenario gives.
+    fn by_name(
+        checks: &[String],
+        bounds_us: &BTreeMap<String, u64>,
+        mut check: impl FnMut(&str) -> Option<Finding>,
+        bound: impl Fn(&str, u64) -> Option<Late>,
+    ) -> Self {
+        let found = |name: &String| Some((name.clone(), check(name)?));
+        let findings = checks.iter().filter_map(found).collect();
+        let missed = |(name, us): (&String, &u64)| Some((name.clone(), bound(name, *us)?));
+        let lates = bounds_us.iter().filter_map(missed).collect();
+        Self { findings, lates, undecided: None }
+    }
+}
+
 /// A client as it acts, a turn at a time.
 pub trait Actor: Send {
     /// Does one thing from beginning to end, choosing by `random`.

@@ -6,12 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use node::{Memory, Store};
 use serde::{Deserialize, Serialize};
 
 /// What simulated nodes keep their records in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskKind {
     /// Memory: what was not saved in time is gone after a crash. The fastest.
