@@ -84,13 +84,15 @@ pub struct Scenario {
     /// The calm before the faults and the calm after them, in milliseconds.
     #[serde(default = "default_calm_ms")]
     pub calm_ms: [u64; 2],
-    /// How long bytes wait before they are durable, in milliseconds.
+    /// How long bytes wait before they are durable, in milliseconds: each node's disk has its own
+    /// delay between the least and the most.
     #[serde(default)]
-    pub disk_delay_ms: u64,
+    pub disk_delay_ms: [u64; 2],
     /// What is broken.
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
-    /// What must hold, by the workload's names.
+    /// What must hold, by the workload's names; all that it knows, unless some are named.
+    #[serde(default)]
     pub checks: Vec<String>,
     /// What must happen soon, by the workload's names, in milliseconds.
     #[serde(default)]
@@ -144,13 +146,15 @@ impl Lab {
             let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
             anyhow!("{shown}:{line}: {}", error.message().replace('\n', " "))
         })?;
-        let lab = Self {
+        let mut lab = Self {
             name: file.name,
             title: file.title,
             gap_files: file.gap_files,
             milestones: file.milestone,
             dir,
         };
+        let mut scenarios = lab.milestones.iter_mut().flat_map(|it| &mut it.scenario);
+        scenarios.try_for_each(Scenario::check_by_all).with_context(|| shown.clone())?;
         lab.check(name).with_context(|| shown.clone())?;
         Ok(lab)
     }
@@ -224,6 +228,15 @@ impl Scenario {
         workload::named(&self.workload, &self.options)
     }
 
+    /// Checks by all that the workload knows, unless it says by what.
+    fn check_by_all(&mut self) -> Result<()> {
+        if self.checks.is_empty() {
+            let all = self.load_workload()?.checks();
+            self.checks = all.iter().map(|check| (*check).to_owned()).collect();
+        }
+        Ok(())
+    }
+
     /// The names of its nodes.
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|number| format!("n{number}")).collect()
@@ -250,10 +263,8 @@ impl Scenario {
             "the calm after the faults, calm_ms = {:?}, must give a right service {due_ms} ms",
             self.calm_ms
         );
-        ensure!(
-            !self.checks.is_empty(),
-            "checks is empty: a run that checks nothing proves nothing"
-        );
+        let [least, most] = self.disk_delay_ms;
+        ensure!(least <= most, "disk_delay_ms is written [least, most]");
         for (known, wanted, what) in [
             (workload.checks(), self.checks.iter().collect::<Vec<_>>(), "checks"),
             (workload.bounds(), self.bounds.keys().collect(), "bounds"),

@@ -65,7 +65,7 @@ pub fn exceeded(pid: u32, all: &[Process], data_dir: &Path, log: &Path) -> Optio
 }
 
 /// What the files in `folder` and below take.
-fn folder_bytes(folder: &Path) -> u64 {
+pub fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let bytes = entries.filter_map(|entry| {
         let metadata = entry.metadata().ok()?;

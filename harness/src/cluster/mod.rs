@@ -9,9 +9,10 @@ pub(crate) mod scratch;
 pub mod simulated;
 pub mod warden;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 
 use node::Channel;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// The nodes of one run.
 pub trait Cluster {
@@ -47,8 +48,18 @@ pub trait Cluster {
     /// A node that has ended though nobody killed it.
     fn fallen(&mut self) -> Option<NodeFailure>;
 
+    /// How many bytes each node has on its disk.
+    fn stored_bytes(&self) -> BTreeMap<String, u64>;
+
     /// The way from the client `client` to `node`.
     fn client(&self, client: &str, node: &str) -> Channel;
+}
+
+/// How long the bytes of the node at `index` wait before they are durable, in milliseconds: drawn
+/// from the seed of the run, since disks are not alike.
+fn disk_delay_ms([least, most]: [u64; 2], seed: u64, index: usize) -> u64 {
+    let mut random = StdRng::seed_from_u64(seed);
+    (0..=index).map(|_| random.random_range(least..=most)).last().unwrap_or(most)
 }
 
 /// What is wrong with a node: always the node's own fault.

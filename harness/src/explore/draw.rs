@@ -98,10 +98,11 @@ impl<'a> Source<'a> {
             scenario.clients = random.random_range(2..=scenario.clients.max(2) + 3);
         }
         if random.random_bool(0.5) {
-            scenario.disk_delay_ms = *DISK_DELAYS_MS.choose(&mut random).expect("there are some");
+            let most = *DISK_DELAYS_MS.choose(&mut random).expect("there are some");
+            scenario.disk_delay_ms = [if random.random_bool(0.5) { 0 } else { most }, most];
         }
         let mut latency_ms = *LATENCIES_MS.choose(&mut random).expect("there are some");
-        if scenario.disk_delay_ms > 0 {
+        if scenario.disk_delay_ms[1] > 0 {
             latency_ms = latency_ms.min(LATENCY_BESIDE_DISK_MS);
         }
         let mut specs = some_of(&base.faults, &mut random);

@@ -74,7 +74,7 @@ impl Shrinker<'_> {
         let calm = Plan { latency_ms: 1, ..best.0.clone() };
         self.try_plan(calm, best)?;
         let mut calm = best.0.clone();
-        calm.scenario.disk_delay_ms = 0;
+        calm.scenario.disk_delay_ms = [0, 0];
         self.try_plan(calm, best)?;
         Ok(())
     }

@@ -81,6 +81,7 @@ impl Decoder {
 }
 
 fn has_path(message: &MessageDescriptor, path: &str) -> bool {
+    let path = path.strip_prefix('!').unwrap_or(path);
     let (field, rest) = path.split_once('.').map_or((path, None), |(it, rest)| (it, Some(rest)));
     let Some(field) = message.get_field_by_name(field) else { return false };
     rest.is_none_or(|rest| match field.kind() {
@@ -89,7 +90,11 @@ fn has_path(message: &MessageDescriptor, path: &str) -> bool {
     })
 }
 
+/// Whether the field at `path` is set; with a `!` before it, whether it is not.
 fn is_set(message: &DynamicMessage, path: &str) -> bool {
+    if let Some(path) = path.strip_prefix('!') {
+        return !is_set(message, path);
+    }
     let Some((field, rest)) = path.split_once('.') else {
         return message.has_field_by_name(path);
     };

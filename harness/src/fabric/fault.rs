@@ -226,10 +226,10 @@ pub struct Aim {
     /// Before the message is delivered, or when its reply comes.
     #[serde(default)]
     pub phase: Phase,
-    /// Only a request in which this field is set: `state.holder`.
+    /// Only a request in which this field is set: `state.holder`; with a `!` before it, is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// Only a reply in which this field is set: `granted`.
+    /// Only a reply in which this field is set: `granted`; with a `!` before it, is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
     /// After another message: only one whose request has the same value in this field: `name`.
@@ -257,7 +257,9 @@ impl fmt::Display for Aim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.method)?;
         if let Some(field) = &self.request {
-            write!(formatter, " with {field}")?;
+            let (with, field) =
+                field.strip_prefix('!').map_or(("with", &**field), |it| ("without", it));
+            write!(formatter, " {with} {field}")?;
         }
         match &self.reply {
             Some(field) => write!(formatter, " answered {field}"),

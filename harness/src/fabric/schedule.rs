@@ -24,7 +24,7 @@ pub struct FaultSpec {
     /// Its messages count only after the fault of this id has struck (while it holds its message, if
     /// that is what it does): it strikes at most once for each time that the other does.
     pub after: Option<String>,
-    /// Which nodes: `"all"`, `"sender"`, `"receiver"`, or how many. One by default.
+    /// Which nodes: `"all"`, `"sender"`, `"receiver"`, `"both"`, or how many. One by default.
     #[serde(default)]
     pub nodes: Nodes,
     /// How many times.
@@ -55,7 +55,7 @@ pub struct FaultSpec {
 pub enum Nodes {
     /// So many, drawn from the seed.
     Count(usize),
-    /// `"all"`, `"sender"` or `"receiver"`.
+    /// `"all"`, `"sender"`, `"receiver"` or `"both"`.
     Named(NamedNodes),
 }
 
@@ -69,6 +69,8 @@ pub enum NamedNodes {
     Sender,
     /// The node that the triggering message was sent to.
     Receiver,
+    /// Both of them.
+    Both,
 }
 
 impl Default for Nodes {
@@ -139,11 +141,12 @@ impl FaultSpec {
                 (1..=nodes).contains(count),
                 "{kind}: nodes = {count} is impossible with {nodes} nodes"
             ),
-            Nodes::Named(NamedNodes::Sender | NamedNodes::Receiver) => ensure!(
-                self.aim.is_some(),
-                "{kind}: nodes = \"sender\" or \"receiver\" needs an aim, whose message is meant"
-            ),
             Nodes::Named(NamedNodes::All) => {}
+            Nodes::Named(_) => ensure!(
+                self.aim.is_some(),
+                "{kind}: nodes = \"sender\", \"receiver\" or \"both\" needs an aim, whose message is \
+                 meant"
+            ),
         }
         ensure!(
             self.until.is_none() || matches!(kind, Kind::Hold | Kind::Duplicate),
@@ -242,6 +245,7 @@ fn draw_fault(spec: &FaultSpec, nodes: &[String], random: &mut StdRng) -> Fault 
         Nodes::Named(NamedNodes::All) => nodes.to_vec(),
         Nodes::Named(NamedNodes::Sender) => vec![SENDER.to_owned()],
         Nodes::Named(NamedNodes::Receiver) => vec![RECEIVER.to_owned()],
+        Nodes::Named(NamedNodes::Both) => vec![SENDER.to_owned(), RECEIVER.to_owned()],
     };
     let until = spec.until.clone();
     match spec.kind {

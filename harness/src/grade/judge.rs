@@ -40,17 +40,22 @@ pub fn judge(
     lateness: Lateness,
     must_bite: bool,
 ) -> Judged {
-    let Observed { failure, struck, history, healed_us, end_us, .. } = observed;
+    let Observed { failure, struck, history, stored_bytes, healed_us, end_us, .. } = observed;
     let scenario = trial.scenario;
     let bounds_us = scenario.bounds.iter().map(|(name, ms)| (name.clone(), ms * 1000)).collect();
     let weather = Weather::new(&struck, &scenario.node_names());
     let killed = struck.iter().filter(|struck| struck.fault.kind() == Kind::Kill);
     let restarts_us = killed.map(|struck| struck.until_us).collect();
-    let evidence = Evidence { history, messages, weather, restarts_us, end_us };
+    let on_nodes = struck.iter().filter(|struck| !struck.fault.kind().is_on_message());
+    let outages = on_nodes.count();
+    let evidence =
+        Evidence { history, messages, weather, restarts_us, outages, stored_bytes, end_us };
     let charges = trial.workload.judge(&evidence, &scenario.checks, &bounds_us);
     let Charges { findings, mut lates, undecided } = charges;
     // A run that a fallen node ended early has no calm, or not all of it.
-    let calms = [(0, scenario.fault_window_ms()[0] * 1000), (healed_us, end_us)];
+    let first_us = scenario.fault_window_ms()[0] * 1000;
+    let started = first_us >= trial.workload.starts_within_ms() * 1000;
+    let calms = [(0, if started { first_us } else { 0 }), (healed_us, end_us)];
     let is_one = |(from_us, until_us): &(u64, u64)| from_us < until_us;
     // Nothing is due to clients that may have been told to want nothing.
     let calms: Vec<_> =

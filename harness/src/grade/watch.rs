@@ -1,5 +1,7 @@
 //! The part of a run that needs the nodes: clients and faults, and what they leave behind.
 
+use std::collections::BTreeMap;
+
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet};
 
 use super::driver::Driver;
@@ -42,6 +44,8 @@ pub struct Observed {
     pub history: Vec<Operation>,
     /// What they did when.
     pub turns: Vec<Turn>,
+    /// What the nodes had on their disks at the end.
+    pub stored_bytes: BTreeMap<String, u64>,
     /// When the storm was over and every node ready again.
     pub healed_us: u64,
     /// When it ended.
@@ -79,9 +83,10 @@ impl Trial<'_> {
         let failure = weather.await.err();
         let struck = driver.into_struck();
         let end_us = clock.stop();
+        let stored_bytes = cluster.stored_bytes();
         running.shutdown().await;
         let (history, turns) = (history.operations(), self.script.taken());
-        Observed { failure, struck, history, turns, healed_us, end_us }
+        Observed { failure, struck, history, turns, stored_bytes, healed_us, end_us }
     }
 }
 

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
         program: program.path,
         nodes: args.nodes.into(),
         seed: 1,
-        disk_delay_ms: 0,
+        disk_delay_ms: [0, 0],
         log_dir: dir.join("nodes"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

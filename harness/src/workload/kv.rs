@@ -2,6 +2,7 @@
 
 mod client;
 mod evidence;
+mod traffic;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,10 +33,14 @@ struct Options {
     call_timeout_ms: u64,
     /// How many of a hundred operations are reads.
     read_percent: u32,
+    /// How many of the clients, from the second on, only read.
+    readers: u32,
     /// How long values are at least, in bytes.
     value_bytes: usize,
     /// How many committed entries a leader may keep.
     log_entries: u64,
+    /// How many bytes a node may have on its disk.
+    disk_bytes: u64,
 }
 
 impl Default for Options {
@@ -45,8 +50,10 @@ impl Default for Options {
             think_ms: [2, 20],
             call_timeout_ms: 400,
             read_percent: 40,
+            readers: 0,
             value_bytes: 0,
             log_entries: 500,
+            disk_bytes: 64 << 20,
         }
     }
 }
@@ -81,11 +88,23 @@ impl Workload for KvWorkload {
     }
 
     fn checks(&self) -> &'static [&'static str] {
-        &["linearizable", "never_stale", "one_leader", "log_bounded"]
+        &[
+            "linearizable",
+            "never_stale",
+            "one_leader",
+            "log_bounded",
+            "disk_bounded",
+            "traffic_bounded",
+        ]
     }
 
     fn bounds(&self) -> &'static [&'static str] {
         &["written"]
+    }
+
+    /// Somebody has to be elected, perhaps in a second attempt.
+    fn starts_within_ms(&self) -> u64 {
+        2000
     }
 
     /// An election, or two, and what a client waits before it asks somebody else.
@@ -99,7 +118,7 @@ impl Workload for KvWorkload {
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
     ) -> Charges {
-        let Evidence { history, messages, weather, end_us, .. } = evidence;
+        let Evidence { history, messages, weather, outages, stored_bytes, end_us, .. } = evidence;
         let mut undecided = None;
         let check = |name: &str| match name {
             "linearizable" => match linearizable(history) {
@@ -112,6 +131,10 @@ impl Workload for KvWorkload {
             "never_stale" => evidence::told_stale(history),
             "one_leader" => leaders::two_in_a_term(&evidence::claims(messages)),
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
+            "disk_bounded" => {
+                evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)
+            }
+            "traffic_bounded" => traffic::sent_too_much(messages, *outages),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
         let bound = |name: &str, bound_us: u64| match name {

@@ -107,6 +107,11 @@ impl Workload for LockWorkload {
         &["granted_again", "same_grant", "every_node", "written"]
     }
 
+    /// Every lock is free, and any node grants it.
+    fn starts_within_ms(&self) -> u64 {
+        400
+    }
+
     /// Every lock may be held by somebody who is gone, for one lease from the last restart.
     fn recovers_within_ms(&self) -> u64 {
         u64::from(self.options.lease_ms) + 1000
@@ -118,7 +123,7 @@ impl Workload for LockWorkload {
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
     ) -> Charges {
-        let Evidence { history, messages, weather, restarts_us, end_us } = evidence;
+        let Evidence { history, messages, weather, restarts_us, end_us, .. } = evidence;
         let answers = answers(messages);
         let check = |name: &str| match name {
             "one_holder" => leases::disjoint(&reliances(history, &answers)),

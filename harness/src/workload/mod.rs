@@ -41,6 +41,10 @@ pub struct Evidence {
     pub weather: Weather,
     /// When a node came back from a kill, in microseconds since the start of the run.
     pub restarts_us: Vec<u64>,
+    /// How often nodes or links were broken.
+    pub outages: usize,
+    /// How many bytes each node had on its disk at the end.
+    pub stored_bytes: BTreeMap<String, u64>,
     /// When the run ended.
     pub end_us: u64,
 }
@@ -91,6 +95,10 @@ pub trait Workload: Send + Sync {
 
     /// The bounds that a scenario may name.
     fn bounds(&self) -> &'static [&'static str];
+
+    /// How soon after its start some client of a right service has got what it came for, in
+    /// milliseconds.
+    fn starts_within_ms(&self) -> u64;
 
     /// After how much calm some client of a right service has got what it came for, whatever was
     /// broken before, in milliseconds.

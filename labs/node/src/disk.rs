@@ -225,6 +225,11 @@ impl Records {
 }
 
 impl Memory {
+    /// How many bytes the records and their keys have.
+    pub fn bytes(&self) -> u64 {
+        self.lock().iter().map(|(key, bytes)| (key.len() + bytes.len()) as u64).sum()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         self.0.lock().expect("no holder of this lock panics")
     }

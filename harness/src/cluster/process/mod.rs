@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, process::Child, time::sleep};
 
 use self::member::{Member, kill_group, signal_group};
 use super::{
-    Cluster, NodeFailure, limits,
+    Cluster, NodeFailure, disk_delay_ms, limits,
     ports::PortBlock,
     proc::{self, ThreadId},
     scratch::Scratch,
@@ -39,7 +39,7 @@ pub struct Spec {
     /// `SEED` of every node.
     pub seed: u64,
     /// `DISK_DELAY_MS` of every node.
-    pub disk_delay_ms: u64,
+    pub disk_delay_ms: [u64; 2],
     /// The folder for their logs.
     pub log_dir: PathBuf,
 }
@@ -94,7 +94,7 @@ impl ProcessCluster {
                 ("PEERS", peers.join(",")),
                 ("DATA_DIR", data_dir.display().to_string()),
                 ("SEED", spec.seed.to_string()),
-                ("DISK_DELAY_MS", spec.disk_delay_ms.to_string()),
+                ("DISK_DELAY_MS", disk_delay_ms(spec.disk_delay_ms, spec.seed, index).to_string()),
                 ("RUST_LOG", "info".to_owned()),
                 ("LOG_FORMAT", "human".to_owned()),
             ];
@@ -236,6 +236,11 @@ impl Cluster for ProcessCluster {
         let warden = &self.warden;
         let fallen = self.members.values_mut().find_map(|member| member.fallen(warden));
         fallen.or_else(|| self.greedy())
+    }
+
+    fn stored_bytes(&self) -> BTreeMap<String, u64> {
+        let bytes = |member: &Member| limits::folder_bytes(&member.data_dir);
+        self.members.iter().map(|(name, member)| (name.clone(), bytes(member))).collect()
     }
 
     fn client(&self, client: &str, node: &str) -> Channel {

@@ -24,7 +24,7 @@ use self::{
     network::{Inbox, Latency},
     store::{DiskKind, Records},
 };
-use super::{Cluster, NodeFailure};
+use super::{Cluster, NodeFailure, disk_delay_ms};
 use crate::fabric::{Fabric, Link};
 
 /// A lab as its library offers it: from what a node is given to the services it serves.
@@ -49,8 +49,8 @@ pub struct Spec {
     pub disk: DiskKind,
     /// An empty folder, where they keep them if they do so in files.
     pub scratch: PathBuf,
-    /// How long bytes wait before they are durable, in milliseconds.
-    pub disk_delay_ms: u64,
+    /// How long bytes wait before they are durable, in milliseconds, least and most.
+    pub disk_delay_ms: [u64; 2],
     /// The most that a message takes, in milliseconds.
     pub latency_ms: u64,
 }
@@ -68,6 +68,7 @@ struct Member {
     inbox: Inbox,
     peers: Vec<(String, Arc<Link>)>,
     records: Records,
+    disk_delay: Duration,
     starts: u32,
     host: Option<Arc<NodeHost>>,
 }
@@ -84,18 +85,20 @@ impl SimulatedCluster {
             let link = Link::between_nodes(fabric.clone(), name, peer, inboxes[peer].clone());
             (peer.clone(), link)
         };
-        let member = |name: &String| {
+        let member = |(index, name): (usize, &String)| {
             let others = names.iter().filter(|peer| *peer != name);
+            let disk_delay_ms = disk_delay_ms(spec.disk_delay_ms, spec.seed, index);
             let member = Member {
                 inbox: inboxes[name].clone(),
                 peers: others.map(|peer| link(name, peer)).collect(),
                 records: Records::new(spec.disk, spec.scratch.join(name)),
+                disk_delay: Duration::from_millis(disk_delay_ms),
                 starts: 0,
                 host: None,
             };
             (name.clone(), member)
         };
-        let members = names.iter().map(member).collect();
+        let members = names.iter().enumerate().map(member).collect();
         Self { members, names, fabric, client_links: Mutex::default(), spec }
     }
 
@@ -182,6 +185,11 @@ impl Cluster for SimulatedCluster {
         })
     }
 
+    fn stored_bytes(&self) -> BTreeMap<String, u64> {
+        let bytes = |member: &Member| member.records.bytes();
+        self.members.iter().map(|(name, member)| (name.clone(), bytes(member))).collect()
+    }
+
     fn client(&self, client: &str, node: &str) -> Channel {
         let mut links = self.client_links.lock().expect("no holder of this lock panics");
         let inbox = || self.members[node].inbox.clone();
@@ -206,7 +214,7 @@ impl Member {
         let channel =
             |(peer, link): &(String, Arc<Link>)| (peer.clone(), network::channel(link.clone()));
         let peers = self.peers.iter().map(channel).collect();
-        let delay = Duration::from_millis(spec.disk_delay_ms);
+        let delay = self.disk_delay;
         let (store, starts, inbox) = (self.records.store(), self.starts, self.inbox.clone());
         let (id, seed, lab) = (name.to_owned(), spec.seed, spec.lab.clone());
         node::host::inside(Some(host.clone()), || {

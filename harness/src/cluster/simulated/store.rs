@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use node::{Memory, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::limits::folder_bytes;
+
 /// What simulated nodes keep their records in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +52,14 @@ impl Records {
         match &self.0 {
             Place::Memory(memory) => Store::Memory(memory.clone()),
             Place::Sled { folder, starts } => Store::Sled(folder.join(starts.to_string())),
+        }
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> u64 {
+        match &self.0 {
+            Place::Memory(memory) => memory.bytes(),
+            Place::Sled { folder, starts } => folder_bytes(&folder.join(starts.to_string())),
         }
     }
 

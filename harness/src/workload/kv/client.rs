@@ -91,7 +91,9 @@ impl KvClient {
     }
 
     fn choose(&mut self, key: &str) -> Ask {
-        if self.random.random_range(0..100) < self.options.read_percent {
+        // The first one writes, however few there are.
+        let only_reads = (2..=self.options.readers + 1).contains(&self.number);
+        if only_reads || self.random.random_range(0..100) < self.options.read_percent {
             return Ask::Get;
         }
         self.seq += 1;

@@ -1,5 +1,7 @@
 //! From history and messages of the key-value lab to the terms of the checkers.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use proto::kv as wire;
 
@@ -44,6 +46,21 @@ pub fn kept_too_much(messages: &[Message], most: u64) -> Option<Finding> {
             Finding { sentence, since_us: at_us, at_us, clients: Vec::new() }
         })
     })
+}
+
+/// A node that had more than `most` bytes on its disk when the run ended.
+pub fn stored_too_much(
+    stored_bytes: &BTreeMap<String, u64>,
+    most: u64,
+    end_us: u64,
+) -> Option<Finding> {
+    let (node, bytes) = stored_bytes.iter().find(|(_, bytes)| **bytes > most)?;
+    let sentence = format!(
+        "{node} had {} KiB on its disk at the end. It should have got by with {} KiB.",
+        bytes / 1024,
+        most / 1024,
+    );
+    Some(Finding { sentence, since_us: 0, at_us: end_us, clients: Vec::new() })
 }
 
 /// When writes were first sent, and when they were known to be done.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use proto::kv::{AppendEntriesReply, AppendEntriesRequest, Command, Entry};
 
 use super::{
@@ -10,9 +11,11 @@ use super::{
     reads::{PendingRead, Read},
 };
 
-/// How many entries one message carries at most.
+/// How many entries one message carries at most,
 const BATCH: usize = 64;
-/// How many messages to one peer are under way at most, heartbeats aside.
+/// and how many bytes of them, unless one alone has more.
+const BATCH_BYTES: usize = 32 * 1024;
+/// How many messages with entries are under way at most, to a peer whose log is known to fit.
 const WINDOW: usize = 8;
 /// How often a peer hears from its leader at least, in milliseconds.
 const HEARTBEAT_MS: u64 = 50;
@@ -35,8 +38,9 @@ pub(super) struct Progress {
     pub match_index: u64,
     /// Messages with entries that were sent and not answered.
     pub under_way: usize,
-    /// Whether it answered the last time; if not, it is sent no more than heartbeats carry.
-    pub answers: bool,
+    /// How many of those there may be: none while it does not answer, one until it is known where
+    /// its log begins to differ.
+    pub window: usize,
     /// How much it has of the snapshot up to which entry, while it needs one.
     pub snapshot: (u64, u64),
     /// When it was last heard of.
@@ -49,7 +53,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn heard_from(&mut self, now_ms: u64) {
-        (self.heard_ms, self.answers) = (now_ms, true);
+        (self.heard_ms, self.window) = (now_ms, self.window.max(1));
     }
 }
 
@@ -59,7 +63,7 @@ impl Leadership {
             next_index,
             match_index: 0,
             under_way: 0,
-            answers: true,
+            window: 1,
             snapshot: (0, 0),
             heard_ms: now_ms,
             sent_ms: 0,
@@ -103,8 +107,9 @@ impl Raft {
         let (last_index, snapshot_index) = (self.log.last_index(), self.log.snapshot().last_index);
         for peer in self.peers.clone() {
             let lacks = |progress: &mut Progress| {
-                let window = if progress.next_index <= snapshot_index { 1 } else { WINDOW };
-                progress.answers && progress.next_index <= last_index && progress.under_way < window
+                let needs_snapshot = progress.next_index <= snapshot_index;
+                let window = if needs_snapshot { progress.window.min(1) } else { progress.window };
+                progress.next_index <= last_index && progress.under_way < window
             };
             while self.progress(&peer).is_some_and(lacks) {
                 self.send_to(&peer);
@@ -126,26 +131,20 @@ impl Raft {
     /// Sends one peer what comes next, if only that this leader is there.
     pub(super) fn send_to(&mut self, peer: &str) {
         let Some(progress) = self.progress(peer) else { return };
-        let (next_index, under_way) = (progress.next_index, progress.under_way);
+        let Progress { next_index, under_way, window, .. } = *progress;
         let needs_snapshot = next_index <= self.log.snapshot().last_index;
-        if needs_snapshot && under_way == 0 {
+        if needs_snapshot && window > 0 && under_way == 0 {
             return self.send_snapshot(peer);
         }
+        // What every log begins with fits whatever the peer has.
         let prev_index = if needs_snapshot { 0 } else { next_index - 1 };
+        let is_only_heartbeat = needs_snapshot || window == 0;
         let request = AppendEntriesRequest {
             term: self.term,
             leader: self.id.clone(),
             prev_index,
-            prev_term: if needs_snapshot {
-                0
-            } else {
-                self.log.term_at(prev_index).unwrap_or_default()
-            },
-            entries: if needs_snapshot {
-                Vec::new()
-            } else {
-                self.log.from(next_index, BATCH).to_vec()
-            },
+            prev_term: self.log.term_at(prev_index).unwrap_or_default(),
+            entries: if is_only_heartbeat { Vec::new() } else { self.batch(next_index) },
             commit: self.commit_index,
         };
         let (now_ms, sent) = (self.now_ms, request.entries.len());
@@ -156,6 +155,17 @@ impl Raft {
         progress.under_way += usize::from(sent > 0);
         progress.sent_ms = now_ms;
         self.effects.messages.push((peer.to_owned(), ToPeer::Append(request, round)));
+    }
+
+    /// The entries from `index` on that one message carries.
+    fn batch(&self, index: u64) -> Vec<Entry> {
+        let entries = self.log.from(index, BATCH);
+        let sizes = entries.iter().scan(0, |bytes, entry| {
+            *bytes += entry.encoded_len();
+            Some(*bytes)
+        });
+        let fitting = sizes.take_while(|bytes| *bytes <= BATCH_BYTES).count();
+        entries[..fitting.max(1).min(entries.len())].to_vec()
     }
 
     /// A peer has answered this leader.
@@ -179,11 +189,13 @@ impl Raft {
         }
         match hint {
             None => {
+                progress.window = WINDOW;
                 progress.match_index = progress.match_index.max(reply.match_index);
                 progress.next_index = progress.next_index.max(progress.match_index + 1);
             }
             Some(index) => {
                 let at_most = progress.next_index.min(request.prev_index);
+                progress.window = 1;
                 progress.next_index = index.min(at_most).max(progress.match_index + 1);
             }
         }
@@ -200,7 +212,7 @@ impl Raft {
     pub(super) fn on_no_reply(&mut self, peer: &str, request: &ToPeer) {
         let term = self.term;
         let Some(progress) = self.progress(peer) else { return };
-        progress.answers = false;
+        progress.window = 0;
         match request {
             ToPeer::Append(request, _) if request.term == term && !request.entries.is_empty() => {
                 progress.under_way = progress.under_way.saturating_sub(1);
