@@ -44,6 +44,8 @@ const SHARED_SOURCES: [&str; 5] =
 pub enum Kind {
     /// One node, as the lab's own package makes it.
     Node,
+    /// The same, optimised, for benchmarks.
+    FastNode,
     /// All nodes and the harness in one program, which runs simulations.
     Simulation,
     /// The same, not optimised: it must behave the same.
@@ -92,24 +94,26 @@ impl Kind {
     /// The program's name.
     pub fn program(self, lab: &Lab) -> String {
         match self {
-            Self::Node => lab.name.clone(),
+            Self::Node | Self::FastNode => lab.name.clone(),
             Self::Simulation | Self::SlowSimulation => format!("simulate-{}", lab.name),
         }
+    }
+
+    fn simulates(self) -> bool {
+        matches!(self, Self::Simulation | Self::SlowSimulation)
     }
 
     fn profile(self) -> &'static str {
         match self {
             Self::Node | Self::SlowSimulation => "dev",
+            Self::FastNode => "release",
             Self::Simulation => "sim",
         }
     }
 
     /// What of the workspace goes into it besides [`SHARED_SOURCES`] and the lab itself.
     fn sources(self) -> &'static [&'static str] {
-        match self {
-            Self::Node => &[],
-            Self::Simulation | Self::SlowSimulation => &["harness"],
-        }
+        if self.simulates() { &["harness"] } else { &[] }
     }
 }
 
@@ -140,7 +144,7 @@ pub fn build(
     let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
     if !path.is_file() {
         let root = match (&texts, kind) {
-            (None, Kind::Node) => workspace.path(""),
+            (None, kind) if !kind.simulates() => workspace.path(""),
             _ => tree::lay(workspace, lab, texts.as_ref(), kind)?,
         };
         let built = compile(workspace, lab, kind, &root, &fingerprint, warden)?;

@@ -32,7 +32,7 @@ pub fn lay(
         if let Some(texts) = texts {
             add_lab(lab, texts, &mut files)?;
         }
-        if kind != Kind::Node {
+        if kind.simulates() {
             add_simulation(workspace, lab, &mut files)?;
         }
         for name in ["Cargo.toml", "Cargo.lock", ".cargo", "proto", "harness", "tests"] {

@@ -78,7 +78,7 @@ fn open(settings: &Settings) -> Result<Context> {
     Ok(Context {
         id: settings.id.clone(),
         peers: settings.peers.iter().map(connect).collect::<Result<_>>()?,
-        disk: Disk::open(&settings.data_dir, settings.disk_delay)?,
+        disk: Disk::open(&settings.data_dir, settings.disk_delay, settings.disk_sync)?,
         clock: Clock::new(settings.seed, &settings.id, settings.start),
     })
 }

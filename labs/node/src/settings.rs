@@ -23,6 +23,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// `DISK_DELAY_MS`: how long bytes wait before they become durable.
     pub disk_delay: Duration,
+    /// `DISK_SYNC`: whether durable means that a power cut loses nothing.
+    pub disk_sync: bool,
 }
 
 /// Where one other member is reached.
@@ -62,7 +64,13 @@ impl Settings {
             Some("json") => LogFormat::Json,
             Some(other) => bail!("LOG_FORMAT={other} is unknown: use human or json"),
         };
+        let disk_sync = match get("DISK_SYNC") {
+            None | Some("" | "0") => false,
+            Some("1") => true,
+            Some(other) => bail!("DISK_SYNC={other} is unknown: use 0 or 1"),
+        };
         Ok(Self {
+            disk_sync,
             id: need("NODE_ID", "n1")?.to_owned(),
             listen: need("LISTEN", "127.0.0.1:4001")?.to_owned(),
             peers: parse_peers(get("PEERS").unwrap_or_default())?,
