@@ -84,8 +84,8 @@ pub struct Scenario {
     /// The calm before the faults and the calm after them, in milliseconds.
     #[serde(default = "default_calm_ms")]
     pub calm_ms: [u64; 2],
-    /// How long bytes wait before they are durable, in milliseconds: each node's disk has its own
-    /// delay between the least and the most.
+    /// How long bytes wait before they are durable, in milliseconds: each start of a node draws its
+    /// own between the least and the most.
     #[serde(default)]
     pub disk_delay_ms: [u64; 2],
     /// What is broken.

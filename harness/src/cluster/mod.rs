@@ -55,11 +55,26 @@ pub trait Cluster {
     fn client(&self, client: &str, node: &str) -> Channel;
 }
 
-/// How long the bytes of the node at `index` wait before they are durable, in milliseconds: drawn
-/// from the seed of the run, since disks are not alike.
-fn disk_delay_ms([least, most]: [u64; 2], seed: u64, index: usize) -> u64 {
-    let mut random = StdRng::seed_from_u64(seed);
-    (0..=index).map(|_| random.random_range(least..=most)).last().unwrap_or(most)
+/// How long the bytes of one node wait before they are durable: disks are not alike, nor is one disk
+/// on two days, so each start draws its own delay.
+struct DiskDelays {
+    range_ms: [u64; 2],
+    random: StdRng,
+}
+
+impl DiskDelays {
+    /// For the node at `index` in a run with this seed.
+    fn new(range_ms: [u64; 2], seed: u64, index: usize) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let random = (0..=index).map(|_| StdRng::from_rng(&mut random)).last();
+        Self { range_ms, random: random.expect("there is a first node") }
+    }
+
+    /// The delay of the next start, in milliseconds.
+    fn draw_ms(&mut self) -> u64 {
+        let [least, most] = self.range_ms;
+        self.random.random_range(least..=most)
+    }
 }
 
 /// What is wrong with a node: always the node's own fault.

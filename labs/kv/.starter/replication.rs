@@ -138,7 +138,7 @@ impl Raft {
         }
         // What every log begins with fits whatever the peer has.
         let prev_index = if needs_snapshot { 0 } else { next_index - 1 };
-        let is_only_heartbeat = needs_snapshot || window == 0;
+        let is_only_heartbeat = needs_snapshot || under_way >= window;
         let request = AppendEntriesRequest {
             term: self.term,
             leader: self.id.clone(),
@@ -204,7 +204,9 @@ impl Raft {
     /// Where to go on with a peer whose log differs (end of section 5.3): after the last entry here
     /// of the term that stands in the way there, or else where that term begins there.
     fn resume_at(&self, reply: &AppendEntriesReply) -> u64 {
-        let last = self.log.last_of_term(reply.conflict_term);
+        // Term 0: its log is too short, and nothing stands in the way.
+        let in_the_way = Some(reply.conflict_term).filter(|term| *term > 0);
+        let last = in_the_way.and_then(|term| self.log.last_of_term(term));
         last.map_or(reply.conflict_index, |index| index + 1)
     }
 

@@ -29,7 +29,7 @@ use tonic_health::pb::{
 #[cfg(target_os = "linux")]
 use super::super::scratch::fence;
 use super::{
-    super::{NodeFailure, limits, log, proc::Process, warden::Warden},
+    super::{DiskDelays, NodeFailure, limits, log, proc::Process, warden::Warden},
     READY_WITHIN,
 };
 
@@ -46,6 +46,7 @@ pub(super) struct Member {
     pub data_dir: PathBuf,
     pub environment: Vec<(&'static str, String)>,
     pub log: PathBuf,
+    pub disk_delays: DiskDelays,
     pub starts: u32,
     pub process: Option<Child>,
 }
@@ -62,6 +63,7 @@ impl Member {
         command
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("START", self.starts.to_string())
+            .env("DISK_DELAY_MS", self.disk_delays.draw_ms().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, process::Child, time::sleep};
 
 use self::member::{Member, kill_group, signal_group};
 use super::{
-    Cluster, NodeFailure, disk_delay_ms, limits,
+    Cluster, DiskDelays, NodeFailure, limits,
     ports::PortBlock,
     proc::{self, ThreadId},
     scratch::Scratch,
@@ -38,7 +38,7 @@ pub struct Spec {
     pub nodes: usize,
     /// `SEED` of every node.
     pub seed: u64,
-    /// `DISK_DELAY_MS` of every node.
+    /// `DISK_DELAY_MS` of every start of every node, least and most.
     pub disk_delay_ms: [u64; 2],
     /// The folder for their logs.
     pub log_dir: PathBuf,
@@ -94,7 +94,6 @@ impl ProcessCluster {
                 ("PEERS", peers.join(",")),
                 ("DATA_DIR", data_dir.display().to_string()),
                 ("SEED", spec.seed.to_string()),
-                ("DISK_DELAY_MS", disk_delay_ms(spec.disk_delay_ms, spec.seed, index).to_string()),
                 ("RUST_LOG", "info".to_owned()),
                 ("LOG_FORMAT", "human".to_owned()),
             ];
@@ -105,6 +104,7 @@ impl ProcessCluster {
                 data_dir,
                 environment,
                 log: spec.log_dir.join(format!("{name}.log")),
+                disk_delays: DiskDelays::new(spec.disk_delay_ms, spec.seed, index),
                 starts: 0,
                 process: None,
             };

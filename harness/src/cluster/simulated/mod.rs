@@ -24,7 +24,7 @@ use self::{
     network::{Inbox, Latency},
     store::{DiskKind, Records},
 };
-use super::{Cluster, NodeFailure, disk_delay_ms};
+use super::{Cluster, DiskDelays, NodeFailure};
 use crate::fabric::{Fabric, Link};
 
 /// A lab as its library offers it: from what a node is given to the services it serves.
@@ -68,7 +68,7 @@ struct Member {
     inbox: Inbox,
     peers: Vec<(String, Arc<Link>)>,
     records: Records,
-    disk_delay: Duration,
+    disk_delays: DiskDelays,
     starts: u32,
     host: Option<Arc<NodeHost>>,
 }
@@ -87,12 +87,11 @@ impl SimulatedCluster {
         };
         let member = |(index, name): (usize, &String)| {
             let others = names.iter().filter(|peer| *peer != name);
-            let disk_delay_ms = disk_delay_ms(spec.disk_delay_ms, spec.seed, index);
             let member = Member {
                 inbox: inboxes[name].clone(),
                 peers: others.map(|peer| link(name, peer)).collect(),
                 records: Records::new(spec.disk, spec.scratch.join(name)),
-                disk_delay: Duration::from_millis(disk_delay_ms),
+                disk_delays: DiskDelays::new(spec.disk_delay_ms, spec.seed, index),
                 starts: 0,
                 host: None,
             };
@@ -214,7 +213,7 @@ impl Member {
         let channel =
             |(peer, link): &(String, Arc<Link>)| (peer.clone(), network::channel(link.clone()));
         let peers = self.peers.iter().map(channel).collect();
-        let delay = self.disk_delay;
+        let delay = Duration::from_millis(self.disk_delays.draw_ms());
         let (store, starts, inbox) = (self.records.store(), self.starts, self.inbox.clone());
         let (id, seed, lab) = (name.to_owned(), spec.seed, spec.lab.clone());
         node::host::inside(Some(host.clone()), || {
