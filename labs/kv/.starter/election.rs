@@ -10,6 +10,7 @@ use super::{Raft, Role, message::ToPeer, replication::Leadership};
 impl Raft {
     /// Asks the others whether they would vote for this node.
     pub(super) fn ask_before_standing(&mut self) {
+        self.leader = None;
         self.role = Role::PreCandidate(BTreeSet::new());
         self.count_vote(self.id.clone());
         self.ask_for_votes(self.term + 1, true);

@@ -1,6 +1,10 @@
 //! One client of the key-value lab: it reads and writes, one operation after the other.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    time::Duration,
+};
 
 use node::Channel;
 use proto::kv::{self as wire, kv_client::KvClient as Stub, reply::Outcome};
@@ -28,6 +32,9 @@ pub struct KvClient {
     nodes: Vec<(String, Stub<Channel>)>,
     /// Whom it asks first: who answered last.
     favourite: usize,
+    /// Whom it has asked about the operation that is under way, since the last time that it had
+    /// asked everybody.
+    asked: BTreeSet<usize>,
     options: Options,
     history: History,
     clock: RunClock,
@@ -73,6 +80,7 @@ impl KvClient {
             random: StdRng::seed_from_u64(0),
             nodes: client.channels.into_iter().map(connect).collect(),
             favourite: 0,
+            asked: BTreeSet::new(),
             options,
             history: client.history,
             clock: client.clock,
@@ -114,6 +122,7 @@ impl KvClient {
         let give_up = Instant::now() + PATIENCE;
         let limit = Duration::from_millis(self.options.call_timeout_ms);
         let session = wire::Session { client: self.name.clone(), seq: self.seq };
+        self.asked.clear();
         while Instant::now() < give_up {
             let (node, stub) = self.nodes[self.favourite].clone();
             let call_us = self.clock.now_us();
@@ -149,10 +158,17 @@ impl KvClient {
         self.history.call(self.number, op, key, details.as_object().cloned().unwrap_or_default())
     }
 
-    /// The node that was named, or the next one.
+    /// The node that was named, or the next one; in both cases one that was not asked yet, so that
+    /// two nodes which name each other do not keep it from the others.
     fn turn_to(&mut self, hint: Option<String>) {
+        self.asked.insert(self.favourite);
+        if self.asked.len() == self.nodes.len() {
+            self.asked.clear();
+        }
         let named = hint.and_then(|hint| self.nodes.iter().position(|(name, _)| *name == hint));
-        self.favourite = named.unwrap_or((self.favourite + 1) % self.nodes.len());
+        let others = (1..=self.nodes.len()).map(|step| (self.favourite + step) % self.nodes.len());
+        let mut next = named.into_iter().chain(others);
+        self.favourite = next.find(|node| !self.asked.contains(node)).unwrap_or(self.favourite);
     }
 
     fn remember(&mut self, key: &str, ask: &Ask, result: &Value) {
