@@ -6,7 +6,7 @@ use super::{Raft, message::ToPeer};
 use crate::machine::Machine;
 
 /// How many applied entries are kept at most before a snapshot takes their place.
-const COMPACT_AFTER: u64 = 200;
+const COMPACT_AFTER: u64 = 100;
 /// How many bytes of a snapshot one message carries.
 const CHUNK: usize = 32 * 1024;
 
