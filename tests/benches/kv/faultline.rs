@@ -23,12 +23,11 @@ use super::{KEYS, Store, VALUE};
 pub struct Faultline(PathBuf);
 
 impl Faultline {
-    pub fn build() -> Self {
+    pub fn build(warden: &Warden) -> Self {
         env::set_current_dir(tests::root()).unwrap();
         let workspace = Workspace::find().unwrap();
         let lab = Lab::load(&workspace, "kv").unwrap();
-        let warden = Warden::start().unwrap();
-        let built = build::build(&workspace, &lab, &Variant::Reference, Kind::FastNode, &warden);
+        let built = build::build(&workspace, &lab, &Variant::Reference, Kind::FastNode, warden);
         let Ok(program) = built else { panic!("the reference does not build") };
         Self(program.path)
     }

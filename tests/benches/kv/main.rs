@@ -10,12 +10,13 @@ mod faultline;
 use std::{
     env, fs,
     net::TcpListener,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use harness::cluster::warden;
+use harness::cluster::warden::{self, Warden};
 use tokio::{runtime::Builder, task::JoinSet};
 use tonic::transport::Channel;
 
@@ -57,11 +58,15 @@ fn main() {
     if env::args().any(|argument| argument == warden::VERB) {
         return warden::run();
     }
-    let faultline = Faultline::build();
+    let warden = Warden::start().unwrap();
+    let faultline = Faultline::build(&warden);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let mut turns: Vec<[Vec<Measured>; 2]> = Vec::new();
     for _ in 0..TURNS {
-        turns.push([runtime.block_on(turn(&faultline)), runtime.block_on(turn(&Etcd))]);
+        turns.push([
+            runtime.block_on(turn(&faultline, &warden)),
+            runtime.block_on(turn(&Etcd, &warden)),
+        ]);
     }
     println!(
         "{:<22} {:>10} {:>10} {:>7}  p50 ms, p99 ms",
@@ -81,7 +86,7 @@ fn main() {
         };
         println!(
             "{:<22} {:>8.0}/s {:>8.0}/s {:>7.2}  {} beside {}",
-            format!("{} clients, {}", load.0, if load.1 { "writes" } else { "reads" }),
+            format!("{} client(s), {}", load.0, if load.1 { "writes" } else { "reads" }),
             rate(0),
             rate(1),
             rate(0) / rate(1),
@@ -95,7 +100,7 @@ fn main() {
 const LOADS: [(u64, bool); 4] = [(1, true), (1, false), (64, true), (64, false)];
 
 /// Starts a store, puts every load on it, and stops it.
-async fn turn<S: Store>(store: &S) -> Vec<Measured> {
+async fn turn<S: Store>(store: &S, warden: &Warden) -> Vec<Measured> {
     let folder = tests::root().join("target/bench").join(S::NAME);
     // There need not be one.
     let _ = fs::remove_dir_all(&folder);
@@ -105,8 +110,11 @@ async fn turn<S: Store>(store: &S) -> Vec<Measured> {
         let home = folder.join(number.to_string());
         fs::create_dir_all(&home).unwrap();
         let mut command = store.start(number, &ports, &home);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        nodes.0.push(command.spawn().unwrap_or_else(|why| panic!("{} runs: {why}", S::NAME)));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let node = command.spawn().unwrap_or_else(|why| panic!("{} runs: {why}", S::NAME));
+        // It ends whoever is left if this program is killed.
+        warden.watch_group(node.id());
+        nodes.0.push(node);
     }
     let leader = leader::<S>(&ports).await;
     let mut measured = Vec::new();
