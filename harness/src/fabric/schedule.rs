@@ -293,6 +293,15 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_of_a_message_can_be_meant() {
+        let aim = Some(Aim::at("Accept".into()));
+        let spec =
+            FaultSpec { aim, nodes: Nodes::Named(NamedNodes::Both), ..FaultSpec::of(Kind::Kill) };
+        let drawn = draw(&[spec], &["n1", "n2", "n3"].map(String::from), [0, 1000], 1);
+        assert_eq!(drawn[0].fault.nodes(), [SENDER, RECEIVER]);
+    }
+
+    #[test]
     fn every_fault_falls_into_the_window_and_on_a_message_of_its_own() {
         let nodes = ["n1", "n2", "n3"].map(String::from);
         for seed in 0..200 {

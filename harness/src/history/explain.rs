@@ -6,6 +6,19 @@ use crate::checker::{
     seconds,
 };
 
+/// How many characters of a value a sentence can bear.
+const LEGIBLE: usize = 60;
+
+/// The two ends of a text that is too long for a sentence.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= LEGIBLE {
+        return text.to_owned();
+    }
+    let (head, tail) = (text.chars().take(LEGIBLE / 2), text.chars().skip(count - LEGIBLE / 2));
+    head.chain(['…']).chain(tail).collect()
+}
+
 impl ValueHistory {
     /// The operation that cannot be placed, what was possible instead, and where to look.
     pub fn explain(&self, found: &Impossible) -> String {
@@ -29,7 +42,7 @@ impl ValueHistory {
     /// A value as it is shown.
     pub fn show(&self, value: Value) -> String {
         match (self.values.text(value), value) {
-            (Some(text), _) => format!("{text:?}"),
+            (Some(text), _) => format!("{:?}", shortened(text)),
             (None, UNSEEN) => "something that nobody saw".to_owned(),
             (None, _) => "nothing".to_owned(),
         }

@@ -12,9 +12,9 @@ use crate::{
 
 /// How many times what it needs a node may be sent: entries again after each loss, and a snapshot
 /// that another one overtakes. The reference stays below half of it.
-const FACTOR: u64 = 4;
+const FACTOR: u64 = 3;
 /// What may be under way, and so be lost, at each outage: some messages full of entries.
-const UNDER_WAY: u64 = 512 * 1024;
+const UNDER_WAY: u64 = 256 * 1024;
 
 /// What one node was sent, in bytes of entries and snapshots.
 #[derive(Default)]

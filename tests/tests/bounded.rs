@@ -1,0 +1,98 @@
+//! What a node of the key-value lab may keep and be sent: hand-made runs with a right verdict.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use harness::{
+    fabric::record::Message,
+    workload::{self, Evidence},
+};
+use prost::Message as _;
+use proto::kv::{AppendEntriesRequest, Command, Entry, SnapshotRequest, command::Operation};
+use serde_json::json;
+
+fn frame(message: &impl prost::Message) -> Bytes {
+    let payload = message.encode_to_vec();
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[0][..], &length, &payload].concat().into()
+}
+
+/// n1 sends n2 something.
+fn sent(method: &str, request: &impl prost::Message) -> Message {
+    let message = json!({
+        "id": 1, "copy": 0, "from": "n1", "to": "n2",
+        "path": format!("/faultline.kv.v1.Peer/{method}"),
+        "sent_us": 1_000_000, "delivered_us": null, "replied_us": null, "answered_us": null,
+        "gave_up_us": null, "code": null, "lost": null, "request": "", "reply": null,
+    });
+    let message: Message = serde_json::from_value(message).unwrap();
+    Message { request: frame(request).into(), ..message }
+}
+
+/// Ten entries of 10 KiB each, from `first` on.
+fn entries(first: u64) -> Message {
+    let operation = Some(Operation::Put("v".repeat(10 * 1024)));
+    let command = Some(Command { session: None, key: "k".into(), operation });
+    let entries = vec![Entry { term: 1, command }; 10];
+    let (leader, term, prev_index) = ("n1".into(), 1, first - 1);
+    let request = AppendEntriesRequest {
+        leader,
+        term,
+        prev_index,
+        prev_term: 1,
+        entries,
+        commit: prev_index,
+    };
+    assert!(request.encoded_len() > 100 * 1024);
+    sent("AppendEntries", &request)
+}
+
+fn snapshot(kib: usize) -> Message {
+    let data = vec![7; kib * 1024];
+    let (leader, last_index) = ("n1".into(), 100);
+    let (term, last_term, offset, done) = (1, 1, 0, true);
+    let request = SnapshotRequest { leader, last_index, term, last_term, offset, data, done };
+    sent("InstallSnapshot", &request)
+}
+
+fn found(check: &str, evidence: &Evidence) -> Option<String> {
+    let kv = workload::named("kv", &toml::Table::new()).unwrap();
+    let charges = kv.judge(evidence, &[check.to_owned()], &BTreeMap::new());
+    charges.findings.into_iter().next().map(|(_, finding)| finding.sentence)
+}
+
+fn traffic(messages: Vec<Message>, outages: usize) -> Option<String> {
+    found("traffic_bounded", &Evidence { messages, outages, ..Evidence::default() })
+}
+
+#[test]
+fn a_node_may_be_sent_the_log_once_and_some_of_it_again() {
+    let log = || (0..20).map(|batch| entries(batch * 10 + 1));
+    assert_eq!(traffic(log().collect(), 0), None);
+    assert_eq!(traffic(log().chain(log()).collect(), 0), None);
+    // The same ten entries over and over are no log that grows.
+    let again = (0..20).map(|_| entries(1)).collect();
+    let sentence = traffic(again, 0).unwrap();
+    assert!(sentence.contains("n2 had been sent") && sentence.contains("100 KiB"), "{sentence}");
+    // A copy is the harness's own.
+    let copies = (0..20).map(|copy| Message { copy, ..entries(1) }).collect();
+    assert_eq!(traffic(copies, 0), None);
+}
+
+#[test]
+fn a_snapshot_for_each_outage_is_fine_and_one_for_each_heartbeat_is_not() {
+    let snapshots = |count| (0..count).map(|_| snapshot(1024)).collect();
+    assert_eq!(traffic(snapshots(4), 3), None);
+    assert!(traffic(snapshots(40), 3).is_some());
+    assert!(traffic(snapshots(8), 0).is_some());
+}
+
+#[test]
+fn a_disk_that_fills_is_found() {
+    let on_disk = |mib: u64| {
+        let stored_bytes = BTreeMap::from([("n1".into(), 1 << 20), ("n3".into(), mib << 20)]);
+        found("disk_bounded", &Evidence { stored_bytes, ..Evidence::default() })
+    };
+    assert_eq!(on_disk(20), None);
+    assert!(on_disk(300).unwrap().starts_with("n3 had 307200 KiB on its disk"));
+}

@@ -1,0 +1,51 @@
+//! The key-value lab from the outside: its reference holds, its starter does not, and what fails is
+//! found in simulation and is the same run again.
+
+use tests::{answers_are_here, lab, turn};
+
+#[test]
+fn the_reference_passes_and_the_starter_only_on_a_quiet_day() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    let variants = ["--variant", "reference", "--variant", "starter"];
+    let done = lab(&[&["audit", "kv", "--demanded"][..], &variants].concat());
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("every demand is met"), "{}", done.stdout);
+}
+
+#[test]
+fn simulated_elections_logs_and_deaf_nodes_are_weathered_by_the_reference() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    for milestone in ["repair", "availability"] {
+        let done = lab(&[
+            "explore",
+            "kv",
+            "--variant",
+            "reference",
+            "--milestone",
+            milestone,
+            "--schedules",
+            "40",
+        ]);
+        assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    }
+}
+
+#[test]
+fn an_append_that_truncates_is_found_in_simulation_and_repeated_bit_for_bit() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    let found = lab(&["explore", "kv", "--variant", "wrong:truncates-on-every-append"]);
+    assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+    let again = found.stdout.lines().find_map(|line| line.trim().strip_prefix("again:")).unwrap();
+    let replay: Vec<_> = again.trim().strip_prefix("cargo lab ").unwrap().split(' ').collect();
+    let replayed = lab(&replay);
+    assert!(replayed.stdout.contains("the same run, bit for bit"), "{}", replayed.stdout);
+}
