@@ -4,15 +4,16 @@
 use tests::{answers_are_here, lab, turn};
 
 #[test]
-fn the_reference_passes_and_the_starter_only_on_a_quiet_day() {
+fn the_reference_passes_and_the_starter_does_on_a_quiet_day() {
     if !answers_are_here() {
         return;
     }
     let _turn = turn();
-    let variants = ["--variant", "reference", "--variant", "starter"];
-    let done = lab(&[&["audit", "kv", "--demanded"][..], &variants].concat());
+    let done = lab(&["grade", "kv", "--variant", "reference"]);
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
-    assert!(done.stdout.contains("every demand is met"), "{}", done.stdout);
+    assert!(done.stdout.contains("100 of 100 points"), "{}", done.stdout);
+    let done = lab(&["grade", "kv", "--variant", "starter", "--milestone", "quiet"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn simulated_elections_logs_and_deaf_nodes_are_weathered_by_the_reference() {
             "--milestone",
             milestone,
             "--schedules",
-            "40",
+            "25",
         ]);
         assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
     }
