@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::Value;
 use tests::{answers_are_here, grade, lab, node_that, path, submission, turn, verdict};
 
 #[test]
@@ -16,6 +17,14 @@ fn the_starter_passes_the_quiet_milestone_and_no_other() {
     assert_eq!(done.code, 1);
     for part in ["promised:", "happened:", "cargo lab replay", "10 of 100 points"] {
         assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
+    }
+
+    // What is slow is repeated, until the milestone has failed without more of it.
+    for milestone in report["milestones"].as_array().unwrap() {
+        let repeated =
+            |run: &&Value| run["verdict"] == "slow" && run["retries"].as_u64() >= Some(2);
+        let repeated = milestone["runs"].as_array().unwrap().iter().filter(repeated).count();
+        assert!(repeated <= 1, "{milestone}");
     }
 
     // One command tries the failing schedule again, and its verdict comes again.

@@ -9,7 +9,7 @@ pub mod verdict;
 pub mod watch;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, mpsc},
@@ -160,7 +160,8 @@ fn plan<'a>(
 }
 
 /// Runs all plans: those whose verdict does not hang on time first, `jobs` side by side; then the
-/// others, with little beside them; then what was slow again, alone.
+/// others, with little beside them; then what was slow again, alone, unless its milestone has failed
+/// without it.
 fn run_all<'a>(
     plans: Vec<Planned<'a>>,
     jobs: usize,
@@ -171,6 +172,11 @@ fn run_all<'a>(
         plans.into_iter().partition(|(milestone, _)| milestone.timed);
     let mut ran = run_side_by_side(untimed, jobs, warden, watcher);
     ran.extend(run_side_by_side(timed, jobs.min(TIMED_JOBS), warden, watcher));
+    let is_failure = |outcome: &Outcome| {
+        !needs_quiet(outcome) && matches!(outcome.verdict, Verdict::Wrong | Verdict::Broken)
+    };
+    let failures = ran.iter().filter(|(_, _, outcome)| is_failure(outcome));
+    let mut failed: BTreeSet<&str> = failures.map(|(milestone, ..)| &*milestone.id).collect();
     let mut outcomes = Vec::new();
     for (milestone, plan, mut outcome) in ran {
         let wants_quiet = needs_quiet(&outcome);
@@ -178,7 +184,13 @@ fn run_all<'a>(
             outcome = once_more_alone(&plan, &outcome, warden);
         }
         if outcome.verdict == Verdict::Slow {
-            outcome = confirm_slow(&plan, outcome, warden);
+            outcome = match failed.contains(&*milestone.id) {
+                true => outcome,
+                false => confirm_slow(&plan, outcome, warden),
+            };
+        }
+        if matches!(outcome.verdict, Verdict::Slow | Verdict::Wrong | Verdict::Broken) {
+            failed.insert(&milestone.id);
         }
         if wants_quiet {
             watcher.ran(milestone, &outcome);
