@@ -188,3 +188,10 @@ pub fn carried(scenario: impl AsyncFn(Engine) -> Wire) -> [Vec<Message>; 2] {
         messages
     })
 }
+
+/// A message as it goes over the wire: not compressed, its length, itself.
+pub fn frame(message: &impl prost::Message) -> bytes::Bytes {
+    let payload = message.encode_to_vec();
+    let length = u32::try_from(payload.len()).expect("a message is small").to_be_bytes();
+    [&[0][..], &length, &payload].concat().into()
+}

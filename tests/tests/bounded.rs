@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use harness::{
     fabric::record::Message,
     workload::{self, Evidence},
@@ -10,12 +9,7 @@ use harness::{
 use prost::Message as _;
 use proto::kv::{AppendEntriesRequest, Command, Entry, SnapshotRequest, command::Operation};
 use serde_json::json;
-
-fn frame(message: &impl prost::Message) -> Bytes {
-    let payload = message.encode_to_vec();
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&[0][..], &length, &payload].concat().into()
-}
+use tests::wire::frame;
 
 /// n1 sends n2 something.
 fn sent(method: &str, request: &impl prost::Message) -> Message {

@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use harness::{
     fabric::record::Message,
     workload::{self, Evidence},
 };
 use proto::lock::{AcquireReply, AcquireRequest, Granted, acquire_reply::Outcome};
 use serde_json::json;
-
-fn frame(message: &impl prost::Message) -> Bytes {
-    let payload = message.encode_to_vec();
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&[0][..], &length, &payload].concat().into()
-}
+use tests::wire::frame;
 
 /// `owner` asks n1 for the lock at a moment and is told a token at another.
 fn granted(owner: &str, asked_us: u64, told_us: u64, token: u64) -> Message {
