@@ -11,7 +11,7 @@ use super::{
 use crate::{
     checker::{Finding, Late, seconds},
     fabric::{
-        fault::{Kind, Struck},
+        fault::{Kind, Phase, Struck},
         record::Message,
         weather::Weather,
     },
@@ -46,6 +46,7 @@ pub fn judge(
     let weather = Weather::new(&struck, &scenario.node_names());
     let killed = struck.iter().filter(|struck| struck.fault.kind() == Kind::Kill);
     let restarts_us = killed.map(|struck| struck.until_us).collect();
+    let lateness = lateness.and(late_strikes(&struck, &messages).into_iter());
     let on_nodes = struck.iter().filter(|struck| !struck.fault.kind().is_on_message());
     let outages = on_nodes.count();
     let evidence =
@@ -71,6 +72,22 @@ pub fn judge(
     let grounds =
         Grounds { failure, findings, lates, unanswered, undecided, bites: bites_of, lateness };
     Judged { reason: verdict::judge(grounds), bites, evidence, struck }
+}
+
+/// When a fault on nodes or links was confirmed, and for how long the message that set it off had
+/// waited for that: no fault of the service. A process that waits for a disk dies late.
+fn late_strikes(struck: &[Struck], messages: &[Message]) -> Vec<(u64, u64)> {
+    let on_nodes = struck.iter().filter(|struck| !struck.fault.kind().is_on_message());
+    let late = on_nodes.filter_map(|struck| {
+        let cause = struck.message.as_ref()?;
+        let message = messages.iter().find(|it| it.id == cause.id && it.copy == 0)?;
+        let since_us = match cause.phase {
+            Phase::Request => Some(message.sent_us),
+            Phase::Reply => message.replied_us,
+        };
+        Some((struck.at_us, struck.at_us.saturating_sub(since_us?)))
+    });
+    late.collect()
 }
 
 /// Some progress is due in each calm; the machine may be late by a part of it.
@@ -101,4 +118,28 @@ fn late_in((since_us, at_us): (u64, u64), what: &str) -> Late {
     let took_us = at_us - since_us;
     let finding = Finding { sentence, since_us, at_us, clients: Vec::new() };
     Late { finding, took_us, bound_us: took_us / 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_kill_that_took_a_second_is_lateness_of_the_machine() {
+        let message = json!({
+            "id": 7, "copy": 0, "from": "c4", "to": "n2", "path": "/faultline.lock.v1.Guard/Write",
+            "sent_us": 2_097_320, "delivered_us": 2_097_334, "replied_us": 2_120_325,
+            "answered_us": null, "gave_up_us": null, "code": null, "lost": null,
+            "request": "", "reply": null,
+        });
+        let kill = json!({
+            "entry": 0, "fault": { "kind": "kill", "nodes": ["n2"] },
+            "at_us": 3_173_879, "until_us": 3_248_329,
+            "message": { "id": 7, "from": "c4", "to": "n2", "method": "Write", "phase": "reply" },
+        });
+        let (struck, messages) = ([from_value(kill).unwrap()], [from_value(message).unwrap()]);
+        assert_eq!(late_strikes(&struck, &messages), [(3_173_879, 1_053_554)]);
+    }
 }

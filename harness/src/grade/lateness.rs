@@ -27,7 +27,7 @@ pub struct Gauge {
 /// What the gauges saw; times in microseconds since the start of the run.
 #[derive(Clone, Debug, Default)]
 pub struct Lateness {
-    /// (when, how late).
+    /// (when, how late): a tick, or anything else that should have been done at once.
     ticks: Vec<(u64, u64)>,
     /// (when, which thread, for how long): a thread that waited for more than half of the time
     /// between two looks. Shorter waits are the normal course of a machine at work.
@@ -80,6 +80,13 @@ fn starved(looks: &[(u64, Vec<(ThreadId, Duration)>)]) -> Vec<(u64, ThreadId, u6
 }
 
 impl Lateness {
+    /// The same, and something else that was late: when, and by how much.
+    #[must_use]
+    pub fn and(mut self, late: impl Iterator<Item = (u64, u64)>) -> Self {
+        self.ticks.extend(late);
+        self
+    }
+
     /// How late the machine was between two moments, in microseconds: the worst of the ticker's
     /// delays and of one thread's waiting.
     pub fn within(&self, from_us: u64, until_us: u64) -> u64 {
