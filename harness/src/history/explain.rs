@@ -21,14 +21,15 @@ fn shortened(text: &str) -> String {
 
 impl ValueHistory {
     /// The operation that cannot be placed, what was possible instead, and where to look.
-    pub fn explain(&self, found: &Impossible) -> String {
+    /// Clients are called `who` and their number.
+    pub fn explain(&self, found: &Impossible, who: &str) -> String {
         let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
         let place = self.places[*key][*operation];
         let operation = self.keys[*key][*operation];
         let possible: Vec<_> = possible.iter().map(|value| self.show(*value)).collect();
         let until = if *until_us == NEVER { "the end".to_owned() } else { seconds(*until_us) };
         format!(
-            "Process {} {} (line {}, called at {}), which fits nowhere: the value could only be \
+            "{who}{} {} (line {}, called at {}), which fits nowhere: the value could only be \
              {}. What happened between {} and {until} is impossible by itself.",
             place.process,
             self.did(&operation.action, &self.names[*key]),

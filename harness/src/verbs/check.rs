@@ -104,7 +104,7 @@ fn judge_values(args: &Args, model: Model) -> Result<Judgement> {
     let (verdict, exit_code, why, details) = match verdict {
         Verdict::Linearizable => ("linearizable", 0, None, Value::Null),
         Verdict::NotLinearizable(found) => {
-            let (why, details) = (history.explain(&found), details(&history, &found));
+            let (why, details) = (history.explain(&found, "Process "), details(&history, &found));
             ("not linearizable", 1, Some(why), details)
         }
         Verdict::Undecided { key, ran_out } => {

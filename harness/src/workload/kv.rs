@@ -161,7 +161,7 @@ fn linearizable(history: &[Operation]) -> Result<Option<Finding>, String> {
         linearizable::Verdict::NotLinearizable(found) => {
             let process = values.places[found.key][found.operation].process;
             let (since_us, until_us) = found.window_us;
-            let (sentence, clients) = (values.explain(&found), vec![format!("c{process}")]);
+            let (sentence, clients) = (values.explain(&found, "c"), vec![format!("c{process}")]);
             Ok(Some(Finding { sentence, since_us, at_us: until_us, clients }))
         }
         linearizable::Verdict::Linearizable => Ok(None),

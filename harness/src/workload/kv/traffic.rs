@@ -39,8 +39,8 @@ pub fn sent_too_much(messages: &[Message], outages: usize) -> Option<Finding> {
         let needed = received.log + received.snapshot * times;
         (received.sent > FACTOR * needed + UNDER_WAY * times).then(|| {
             let sentence = format!(
-                "By {} {} had been sent {} KiB of entries and snapshots. {} KiB would have held \
-                 every entry once and a snapshot after each of {outages} outages.",
+                "By {} {} had been sent {} KiB of entries and snapshots. It needed {} KiB: every \
+                 entry once, a snapshot, and one more for each time that something broke ({outages}).",
                 seconds(message.sent_us),
                 message.to,
                 received.sent / 1024,
