@@ -18,6 +18,7 @@ use crate::{
         Raft, Ticket, Unsaved,
         message::{FromPeer, ToPeer},
     },
+    saves::Saves,
     storage::Storage,
     transport::Transport,
 };
@@ -68,7 +69,7 @@ pub fn start(context: Context) -> Handle {
     let Context { id, peers, disk, clock } = context;
     let (sender, inbox) = mpsc::unbounded_channel();
     let (storage, hard_state, log) = Storage::open(disk);
-    let saved_index = log.last_index();
+    let saves = Saves::new(log.last_index());
     let names = peers.iter().map(|(name, _)| name.clone()).collect();
     let raft = Raft::new(id, names, hard_state, log, clock.now_ms());
     let server = Server {
@@ -80,10 +81,7 @@ pub fn start(context: Context) -> Handle {
         callers: BTreeMap::new(),
         next_ticket: 0,
         promises: VecDeque::new(),
-        saves: 0,
-        saving: VecDeque::new(),
-        saved: 0,
-        saved_index,
+        saves,
     };
     node::spawn(server.run(inbox));
     Handle(sender)
@@ -99,14 +97,7 @@ struct Server {
     next_ticket: Ticket,
     /// What is yet to be said, and after which save at the earliest.
     promises: VecDeque<(u64, Promise)>,
-    /// How many saves were asked for,
-    saves: u64,
-    /// which of them are not done yet, and up to where the disk will have the log then,
-    saving: VecDeque<(u64, u64)>,
-    /// how many are done,
-    saved: u64,
-    /// and up to where the disk has the log.
-    saved_index: u64,
+    saves: Saves,
 }
 
 /// Something that must still be true after a crash once it has been said.
@@ -144,7 +135,7 @@ impl Server {
             Input::Asked { request, reply } => {
                 let answer = self.raft.on_request(now_ms, request);
                 // It may rest on what this very input has changed.
-                self.promises.push_back((self.saves + 1, Promise::Reply(answer, reply)));
+                self.promises.push_back((self.saves.begun() + 1, Promise::Reply(answer, reply)));
             }
             Input::Replied { peer, request, reply } => {
                 self.raft.on_reply(now_ms, &peer, &request, reply);
@@ -157,13 +148,7 @@ impl Server {
                     Call::Write(command) => self.raft.on_write(now_ms, command, self.next_ticket),
                 }
             }
-            Input::Saved(save) => {
-                self.saved = save;
-                let done = self.saving.partition_point(|(it, _)| *it <= save);
-                for (_, index) in self.saving.drain(..done) {
-                    self.saved_index = index;
-                }
-            }
+            Input::Saved(save) => self.saves.finish(save),
         }
     }
 
@@ -173,14 +158,14 @@ impl Server {
         if effects.unsaved == Unsaved::default() {
             // What was said rests on earlier saves only.
             for (after, _) in &mut self.promises {
-                *after = (*after).min(self.saves);
+                *after = (*after).min(self.saves.begun());
             }
         } else {
             self.save(&effects.unsaved);
         }
         for (peer, message) in effects.messages {
             if message.is_promise() {
-                self.promises.push_back((self.saves, Promise::Message(peer, message)));
+                self.promises.push_back((self.saves.begun(), Promise::Message(peer, message)));
             } else {
                 self.transport.send(peer, message);
             }
@@ -194,17 +179,8 @@ impl Server {
     }
 
     fn save(&mut self, unsaved: &Unsaved) {
-        if let Some(from) = unsaved.log_from {
-            // What was saved of the log from there on is no longer what it holds.
-            for index in
-                self.saving.iter_mut().map(|(_, index)| index).chain([&mut self.saved_index])
-            {
-                *index = (*index).min(from - 1);
-            }
-        }
-        self.saves += 1;
-        self.saving.push_back((self.saves, self.raft.log().last_index()));
-        let (saving, save) = (self.storage.save(&self.raft, unsaved), self.saves);
+        let save = self.saves.begin(unsaved.log_from, self.raft.log().last_index());
+        let saving = self.storage.save(&self.raft, unsaved);
         let inbox = self.inbox.clone();
         node::spawn(async move {
             saving.await;

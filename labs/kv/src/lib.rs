@@ -1,13 +1,14 @@
 //! Lab 3, a replicated key-value store: from the wire to the server and back.
 //!
 //! `raft/` is the paper's figure 2 as handlers over state, `machine.rs` what the entries come to,
-//! `storage.rs` what survives a restart, `server.rs` the loop that feeds the handlers, and
-//! `transport.rs` how messages get to the others.
+//! `storage.rs` what survives a restart and `saves.rs` how much of it is there yet, `server.rs` the
+//! loop that feeds the handlers, and `transport.rs` how messages get to the others.
 
 #![allow(dead_code, reason = "a gap may leave alone what it should use")]
 
 mod machine;
 mod raft;
+mod saves;
 mod server;
 mod storage;
 mod transport;
