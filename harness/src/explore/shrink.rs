@@ -1,6 +1,9 @@
 //! Making a failing run small: fewer faults, fewer operations, the same failure.
 
+use std::{collections::BTreeSet, iter};
+
 use anyhow::{Result, ensure};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::index::sample};
 
 use super::runner::Runner;
 use crate::{
@@ -8,6 +11,16 @@ use crate::{
     simulation::{Plan, Report},
     workload::script::Turn,
 };
+
+/// With how many seeds something smaller is tried when few faults are left. Without one of them all
+/// that follows happens at other times, and what was a race may just miss: another seed, other
+/// times.
+const SEEDS: u64 = 8;
+
+/// How many faults a person can keep in mind; with more, some of them are drawn
+const FEW: usize = 4;
+/// so often.
+const DRAWS: u64 = 200;
 
 /// A run made small.
 pub struct Shrunk {
@@ -27,15 +40,18 @@ pub struct Shrunk {
 pub fn shrink(plan: &Plan, runner: &mut Runner) -> Result<Shrunk> {
     let first = runner.run(plan, None)?;
     ensure!(first.failed(), "this run does not fail: there is nothing to shrink");
-    let mut shrinker = Shrinker { first: first.clone(), runner, runs: 1 };
+    let mut shrinker = Shrinker { first: first.clone(), runner, runs: 1, seeds: 1 };
     let mut best = (plan.clone(), first);
     shrinker.calm_down(&mut best)?;
     shrinker.drop_faults(&mut best)?;
+    shrinker.draw_few(&mut best)?;
     shrinker.write_down_turns(&mut best)?;
     loop {
         let before = size(&best.0);
         shrinker.drop_turns(&mut best)?;
+        shrinker.seeds = SEEDS;
         shrinker.drop_faults(&mut best)?;
+        shrinker.seeds = 1;
         if size(&best.0) == before {
             break;
         }
@@ -55,18 +71,23 @@ struct Shrinker<'a> {
     first: Report,
     runner: &'a mut Runner,
     runs: usize,
+    /// With how many seeds each plan is tried.
+    seeds: u64,
 }
 
 impl Shrinker<'_> {
     /// Takes `plan` for the best one if it still fails in the same way.
     fn try_plan(&mut self, plan: Plan, best: &mut Failing) -> Result<bool> {
-        self.runs += 1;
-        let report = self.runner.run(&plan, None)?;
-        let fails = report.fails_like(&self.first);
-        if fails {
-            *best = (plan, report);
+        for other in 0..self.seeds {
+            let plan = Plan { seed: plan.seed.wrapping_add(other), ..plan.clone() };
+            self.runs += 1;
+            let report = self.runner.run(&plan, None)?;
+            if report.fails_like(&self.first) {
+                *best = (plan, report);
+                return Ok(true);
+            }
         }
-        Ok(fails)
+        Ok(false)
     }
 
     /// A quick network, a quick disk.
@@ -91,6 +112,22 @@ impl Shrinker<'_> {
             let plan = Plan { schedule: only(&schedule, kept), ..best.0.clone() };
             self.try_plan(plan, best)
         })
+    }
+
+    /// What is left may need all its faults only to make one race happen that some other seed has
+    /// with fewer.
+    fn draw_few(&mut self, best: &mut Failing) -> Result<()> {
+        let (schedule, seed) = (best.0.schedule.clone(), best.0.seed);
+        let mut random = StdRng::seed_from_u64(seed);
+        for other in 1..=DRAWS {
+            if best.0.schedule.len() <= FEW {
+                break;
+            }
+            let few = only(&schedule, &draw_chains(&schedule, &mut random));
+            let plan = Plan { seed: seed.wrapping_add(other), schedule: few, ..best.0.clone() };
+            self.try_plan(plan, best)?;
+        }
+        Ok(())
     }
 
     /// From what the clients do as it comes to what they did.
@@ -123,6 +160,24 @@ fn only(schedule: &[Entry], places: &[usize]) -> Vec<Entry> {
         kept.push(entry);
     }
     kept
+}
+
+/// The places of at most [`FEW`] entries of `schedule`, each with all that it follows.
+fn draw_chains(schedule: &[Entry], random: &mut StdRng) -> Vec<usize> {
+    let most = random.random_range(0..=FEW);
+    let mut drawn = BTreeSet::new();
+    for place in sample(random, schedule.len(), schedule.len()) {
+        let follows = |place: &usize| match schedule[*place].when {
+            Trigger::Message { after, .. } => after,
+            Trigger::AtMs(_) => None,
+        };
+        let mut more = drawn.clone();
+        more.extend(iter::successors(Some(place), follows));
+        if more.len() <= most {
+            drawn = more;
+        }
+    }
+    drawn.into_iter().collect()
 }
 
 /// Tries ever smaller parts of `items`, and what is left without them, until no single one can be
