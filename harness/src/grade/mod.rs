@@ -9,6 +9,7 @@ pub mod verdict;
 pub mod watch;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
@@ -206,6 +207,9 @@ fn run_side_by_side<'a>(
     warden: &Warden,
     watcher: &dyn Watcher,
 ) -> Vec<(&'a Milestone, Plan, Outcome)> {
+    let mut plans = plans;
+    // The longest first: what is begun last ends soon, and nobody waits beside an idle machine.
+    plans.sort_by_key(|(_, plan)| Reverse(plan.scenario.duration_ms));
     let queue = Mutex::new(VecDeque::from(plans));
     let (sender, outcomes) = mpsc::channel();
     thread::scope(|scope| {

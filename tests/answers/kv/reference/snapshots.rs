@@ -7,8 +7,8 @@ use crate::machine::Machine;
 
 /// How many applied entries are kept at most before a snapshot takes their place.
 const COMPACT_AFTER: u64 = 100;
-/// How many bytes of a snapshot one message carries.
-const CHUNK: usize = 32 * 1024;
+/// How many bytes of a snapshot one message carries: few, so that even a small one takes several.
+const CHUNK: usize = 2 * 1024;
 
 /// A snapshot that is arriving.
 #[derive(Default)]
