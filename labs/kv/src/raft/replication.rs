@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use proto::kv::{AppendEntriesReply, AppendEntriesRequest, Command, Entry};
+use proto::kv::{AppendEntriesReply, AppendEntriesRequest, Command, Entry, Snapshot};
 
 use super::{
     Raft, Role,
@@ -41,8 +41,8 @@ pub(super) struct Progress {
     /// How many of those there may be: none while it does not answer, one until it is known where
     /// its log begins to differ.
     pub window: usize,
-    /// How much it has of the snapshot up to which entry, while it needs one.
-    pub snapshot: (u64, u64),
+    /// The snapshot that is on its way to it, and how many bytes of that it has.
+    pub snapshot: Option<(Snapshot, usize)>,
     /// When it was last heard of.
     pub heard_ms: u64,
     /// When it was last sent anything.
@@ -64,7 +64,7 @@ impl Leadership {
             match_index: 0,
             under_way: 0,
             window: 1,
-            snapshot: (0, 0),
+            snapshot: None,
             heard_ms: now_ms,
             sent_ms: 0,
             answered_round: 0,

@@ -33,25 +33,23 @@ impl Raft {
         // END GAP
     }
 
-    /// Sends the next part of the snapshot to a peer that lacks what it stands for.
+    /// Sends the next part of a snapshot to a peer that lacks what it stands for. One that is on its
+    /// way is sent to its end, even if there is a newer one by then: that one would be outrun, too.
     pub(super) fn send_snapshot(&mut self, peer: &str) {
-        let Snapshot { last_index, last_term, .. } = *self.log.snapshot();
-        let size = self.log.snapshot().machine.len();
-        let now_ms = self.now_ms;
+        let newest = self.log.snapshot().clone();
+        let (term, leader, now_ms) = (self.term, self.id.clone(), self.now_ms);
         let Some(progress) = self.progress(peer) else { return };
-        if progress.snapshot.0 != last_index {
-            progress.snapshot = (last_index, 0);
-        }
-        let start = usize::try_from(progress.snapshot.1).unwrap_or(size).min(size);
         (progress.under_way, progress.sent_ms) = (1, now_ms);
-        let end = (start + CHUNK).min(size);
+        let (snapshot, start) = progress.snapshot.get_or_insert((newest, 0));
+        let size = snapshot.machine.len();
+        let end = (*start + CHUNK).min(size);
         let request = SnapshotRequest {
-            term: self.term,
-            leader: self.id.clone(),
-            last_index,
-            last_term,
-            offset: start as u64,
-            data: self.log.snapshot().machine[start..end].to_vec(),
+            term,
+            leader,
+            last_index: snapshot.last_index,
+            last_term: snapshot.last_term,
+            offset: *start as u64,
+            data: snapshot.machine[*start..end].to_vec(),
             done: end == size,
         };
         self.effects.messages.push((peer.to_owned(), ToPeer::Snapshot(request)));
@@ -73,20 +71,19 @@ impl Raft {
         }
         if request.offset == self.incoming.data.len() as u64 {
             self.incoming.data.extend(request.data);
-            if request.done {
-                self.install();
+            if request.done && self.install() {
                 return SnapshotReply { term: self.term, received: u64::MAX };
             }
         }
         SnapshotReply { term: self.term, received: self.incoming.data.len() as u64 }
     }
 
-    /// Takes over the snapshot that has arrived.
-    fn install(&mut self) {
+    /// Takes over the snapshot that has arrived, unless it is damaged.
+    fn install(&mut self) -> bool {
         let Incoming { last_index, last_term, data } = std::mem::take(&mut self.incoming);
         let Ok(machine) = Machine::restore(&data) else {
             tracing::warn!(last_index, "a damaged snapshot has arrived");
-            return;
+            return false;
         };
         tracing::info!(last_index, bytes = data.len(), "installs a snapshot");
         self.machine = machine;
@@ -99,6 +96,7 @@ impl Raft {
         for (_, ticket) in std::mem::replace(&mut self.waiting, later).into_values() {
             self.effects.outcomes.push((ticket, Outcome::Unavailable(Unavailable {})));
         }
+        true
     }
 
     /// A peer has answered a part of the snapshot.
@@ -118,8 +116,11 @@ impl Raft {
         if reply.received == u64::MAX {
             progress.match_index = progress.match_index.max(request.last_index);
             progress.next_index = progress.next_index.max(progress.match_index + 1);
-        } else if progress.snapshot.0 == request.last_index {
-            progress.snapshot.1 = reply.received;
+            progress.snapshot = None;
+        } else if let Some((snapshot, sent)) = &mut progress.snapshot
+            && snapshot.last_index == request.last_index
+        {
+            *sent = usize::try_from(reply.received).unwrap_or(0).min(snapshot.machine.len());
         }
     }
 }
