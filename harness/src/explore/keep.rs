@@ -43,6 +43,7 @@ pub fn keep(
         story: report.story.clone(),
         bites: BTreeMap::new(),
         lateness_ms: 0,
+        stored_bytes: BTreeMap::new(),
         retries: 0,
         busy: false,
         hash: Some(report.hash.clone()),

@@ -91,6 +91,9 @@ pub struct Outcome {
     pub bites: BTreeMap<Kind, Bites>,
     /// The worst delay of the machine during the run, in milliseconds.
     pub lateness_ms: u64,
+    /// How many bytes each node had on its disk at the end, where there is a disk.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stored_bytes: BTreeMap<String, u64>,
     /// How often it was run again: redrawn schedules, and repetitions of a slow run.
     pub retries: u32,
     /// Whether the machine was too busy to tell.
@@ -117,6 +120,7 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
         story: String::new(),
         bites: BTreeMap::new(),
         lateness_ms: 0,
+        stored_bytes: BTreeMap::new(),
         retries: 0,
         busy: false,
         hash: None,
@@ -135,6 +139,7 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
                 outcome.lateness_ms = lateness.worst_tick_us() / 1000;
                 let toothless = judged.bites.values().any(|bites| bites.bit == 0);
                 outcome.bites = judged.bites;
+                outcome.stored_bytes = judged.evidence.stored_bytes;
                 if outcome.verdict != Verdict::Inconclusive || !toothless {
                     break;
                 }

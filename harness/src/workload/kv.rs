@@ -53,7 +53,7 @@ impl Default for Options {
             readers: 0,
             value_bytes: 0,
             log_entries: 500,
-            disk_bytes: 64 << 20,
+            disk_bytes: 16 << 20,
         }
     }
 }

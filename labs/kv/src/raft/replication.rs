@@ -104,17 +104,26 @@ impl Raft {
 
     /// Sends every peer what it lacks, as far as its window allows.
     pub(super) fn replicate(&mut self) {
-        let (last_index, snapshot_index) = (self.log.last_index(), self.log.snapshot().last_index);
         for peer in self.peers.clone() {
-            let lacks = |progress: &mut Progress| {
-                let needs_snapshot = progress.next_index <= snapshot_index;
-                let window = if needs_snapshot { progress.window.min(1) } else { progress.window };
-                progress.next_index <= last_index && progress.under_way < window
-            };
-            while self.progress(&peer).is_some_and(lacks) {
+            while self.may_send_more(&peer) {
                 self.send_to(&peer);
             }
         }
+    }
+
+    /// Whether a peer lacks something, and may be sent it now.
+    fn may_send_more(&mut self, peer: &str) -> bool {
+        let Some(&mut Progress { next_index, under_way, window, .. }) = self.progress(peer) else {
+            return false;
+        };
+        let window = if self.needs_snapshot(next_index) { window.min(1) } else { window };
+        next_index <= self.log.last_index() && under_way < window
+    }
+
+    /// Whether a peer that lacks the entry at `next_index` cannot be sent entries: what came before
+    /// them is no longer known here.
+    fn needs_snapshot(&self, next_index: u64) -> bool {
+        self.log.term_at(next_index - 1).is_none()
     }
 
     /// Sends to every peer that has not heard from this leader for a while.
@@ -132,7 +141,7 @@ impl Raft {
     pub(super) fn send_to(&mut self, peer: &str) {
         let Some(progress) = self.progress(peer) else { return };
         let Progress { next_index, under_way, window, .. } = *progress;
-        let needs_snapshot = next_index <= self.log.snapshot().last_index;
+        let needs_snapshot = self.needs_snapshot(next_index);
         if needs_snapshot && window > 0 && under_way == 0 {
             return self.send_snapshot(peer);
         }
