@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::simulation_of;
+use super::{Code, simulation_of};
 use crate::{
     cluster::{simulated::store::DiskKind, warden::Warden},
     explore::{
@@ -19,17 +19,14 @@ use crate::{
     report::terminal::labelled,
     simulation::Report,
     variant::Variant,
-    workspace::{Workspace, shown},
+    workspace::shown,
 };
 
 /// What is to be explored, and how far.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The lab, for instance lock
-    lab: String,
-    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
-    #[arg(long, default_value = "mine")]
-    variant: String,
+    #[command(flatten)]
+    code: Code,
     /// Only what this milestone tries, made wider; may be repeated
     #[arg(long, value_name = "ID")]
     milestone: Vec<String>,
@@ -84,9 +81,7 @@ const KEPT: usize = 20;
 /// # Errors
 /// When the arguments make no sense, the lab does not build, or the harness fails.
 pub fn run(args: &Args) -> Result<u8> {
-    let workspace = Workspace::find()?;
-    let lab = Lab::load(&workspace, &args.lab)?;
-    let variant: Variant = args.variant.parse()?;
+    let (workspace, lab, variant) = args.code.find()?;
     let source = Source::new(&lab.selected(&args.milestone)?, args.disk.into())?;
     let warden = Warden::start()?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::Code;
 use crate::{
     cluster::warden::Warden,
     files::write_json,
     grade::{self, Request},
-    lab::Lab,
     report::terminal::{self, Progress},
-    variant::Variant,
-    workspace::Workspace,
 };
 
 /// How many clusters run side by side unless the caller says otherwise: their nodes mostly wait.
@@ -20,11 +18,8 @@ pub const DEFAULT_JOBS: usize = 6;
 /// What is to be graded.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The lab, for instance lock
-    lab: String,
-    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
-    #[arg(long, default_value = "mine")]
-    variant: String,
+    #[command(flatten)]
+    code: Code,
     /// Only this milestone; may be repeated
     #[arg(long, value_name = "ID")]
     milestone: Vec<String>,
@@ -47,9 +42,7 @@ pub struct Args {
 /// # Errors
 /// When the arguments make no sense or the harness fails.
 pub fn run(args: Args) -> Result<u8> {
-    let workspace = Workspace::find()?;
-    let lab = Lab::load(&workspace, &args.lab)?;
-    let variant: Variant = args.variant.parse()?;
+    let (workspace, lab, variant) = args.code.find()?;
     let progress = Progress::new(format!("{} ({variant})", lab.name));
     let request = Request {
         variant,

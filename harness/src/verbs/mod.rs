@@ -20,6 +20,24 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The code that a verb is about, as its arguments name it.
+#[derive(clap::Args, Debug)]
+pub struct Code {
+    /// The lab, for instance lock
+    lab: String,
+    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
+    #[arg(long, default_value = "mine")]
+    variant: String,
+}
+
+impl Code {
+    fn find(&self) -> Result<(Workspace, Lab, Variant)> {
+        let workspace = Workspace::find()?;
+        let lab = Lab::load(&workspace, &self.lab)?;
+        Ok((workspace, lab, self.variant.parse()?))
+    }
+}
+
 /// The program of a node; `None` when the code does not compile, which has been said then.
 fn program_of(
     workspace: &Workspace,

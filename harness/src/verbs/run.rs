@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::program_of;
+use super::{Code, program_of};
 use crate::{
     cluster::{
         Cluster,
@@ -14,19 +14,15 @@ use crate::{
     },
     fabric::{Fabric, RunClock, decode::Decoder, record::Recorder},
     grade::{new_runs_dir, verdict::Verdict},
-    lab::{Lab, MAX_NODES},
-    variant::Variant,
-    workspace::{Workspace, shown},
+    lab::MAX_NODES,
+    workspace::shown,
 };
 
 /// What is to be started.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The lab, for instance lock
-    lab: String,
-    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
-    #[arg(long, default_value = "mine")]
-    variant: String,
+    #[command(flatten)]
+    code: Code,
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=MAX_NODES as i64))]
     nodes: u8,
@@ -40,9 +36,7 @@ const WATCH: Duration = Duration::from_millis(50);
 /// # Errors
 /// When the lab does not build, or a node does not start or falls.
 pub fn run(args: &Args) -> Result<u8> {
-    let workspace = Workspace::find()?;
-    let lab = Lab::load(&workspace, &args.lab)?;
-    let variant: Variant = args.variant.parse()?;
+    let (workspace, lab, variant) = args.code.find()?;
     let warden = Warden::start()?;
     let Some(program) = program_of(&workspace, &lab, &variant, &warden)? else {
         return Ok(Verdict::Broken.exit_code());
