@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use node::host::{Task, inside};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -274,5 +275,7 @@ impl Fabric {
 
 /// Runs what belongs to no node: a message under way outlives the node that sent it.
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    node::host::inside(None, || tokio::spawn(task));
+    // Boxed first: tokio moves what it is given about ten times.
+    let task: Task = Box::pin(task);
+    inside(None, || tokio::spawn(task));
 }

@@ -143,7 +143,8 @@ pub struct Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, decoded: None }
+        // Its own copy: a few bytes can be all that is left of a buffer of many.
+        Self { bytes: Bytes::copy_from_slice(&bytes), decoded: None }
     }
 }
 

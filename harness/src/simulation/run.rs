@@ -26,6 +26,9 @@ use crate::{
     workload::script::Script,
 };
 
+/// How many bytes are hashed at a time: long pieces are hashed faster than short ones.
+const HASHED_AT_ONCE: usize = 64 * 1024;
+
 /// Runs what is asked for. It needs a thread that is repeatable from the plan's seed.
 ///
 /// # Errors
@@ -116,11 +119,16 @@ async fn observe(
 
 /// A hash of everything that was carried, seen and broken, and of when.
 fn hash(messages: &[Message], history: &[Operation], struck: &[Struck]) -> Result<String> {
-    let mut bytes = Vec::with_capacity(messages.len() * 256);
+    let (mut hasher, mut bytes) = (blake3::Hasher::new(), Vec::with_capacity(2 * HASHED_AT_ONCE));
     for message in messages {
         message.append_to(&mut bytes);
+        if bytes.len() >= HASHED_AT_ONCE {
+            hasher.update(&bytes);
+            bytes.clear();
+        }
     }
     serde_json::to_writer(&mut bytes, history)?;
     serde_json::to_writer(&mut bytes, struck)?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
+    hasher.update(&bytes);
+    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -39,8 +39,9 @@ pub struct Context {
 ///
 /// Labs use this and never `tokio::spawn`: a simulation must know whose task it is.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    let task: host::Task = Box::pin(task);
     match host::current() {
-        Some(host) => host.spawn(Box::pin(task)),
+        Some(host) => host.spawn(task),
         None => drop(tokio::spawn(task)),
     }
 }
