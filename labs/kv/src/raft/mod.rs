@@ -53,7 +53,7 @@ pub struct Raft {
 
     /// This node's clock, as of the event that is being handled.
     now_ms: u64,
-    /// When it last heard from a leader of its term.
+    /// When it last heard from a leader, of whichever term.
     heard_ms: Option<u64>,
     /// When it stands for election, unless it hears from a leader before.
     election_due_ms: u64,

@@ -29,6 +29,7 @@ impl Raft {
     // END GAP
 
     /// Whether there is a leader, as far as this node can tell: then it helps nobody to replace it.
+    /// A leader hears itself, so this is not whether it goes on.
     pub(super) fn hears_a_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
             || self.heard_ms.is_some_and(|heard_ms| self.now_ms < heard_ms + ELECTION_MS)
