@@ -120,7 +120,7 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
 
 /// The report; `None` when virtual time has stood still for too long.
 fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
-    let (mut seen_us, mut still) = (u64::MAX, Duration::ZERO);
+    let mut stillness = Stillness::default();
     loop {
         match report.recv_timeout(LOOK_EVERY) {
             Ok(report) => return Some(report),
@@ -129,13 +129,27 @@ fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let now_us = PULSE_US.load(Ordering::Relaxed);
-        let stands = now_us == seen_us && now_us != OVER;
-        still = if stands { still + LOOK_EVERY } else { Duration::ZERO };
-        seen_us = now_us;
-        if still >= HANGS_AFTER {
+        if stillness.hangs(PULSE_US.load(Ordering::Relaxed)) {
             return None;
         }
+    }
+}
+
+/// How long virtual time stands still. The looks are counted and not the clock: a process that gets
+/// no processor does not hang.
+#[derive(Default)]
+struct Stillness {
+    seen_us: Option<u64>,
+    lasts: Duration,
+}
+
+impl Stillness {
+    /// Looks again, and says whether the run hangs. One that is over, and is being checked, does
+    /// not.
+    fn hangs(&mut self, now_us: u64) -> bool {
+        let stands = self.seen_us.replace(now_us) == Some(now_us) && now_us != OVER;
+        self.lasts = if stands { self.lasts + LOOK_EVERY } else { Duration::ZERO };
+        self.lasts >= HANGS_AFTER
     }
 }
 
@@ -156,4 +170,29 @@ fn answer(report: &impl serde::Serialize) -> Result<()> {
     serde_json::to_writer(&mut out, report)?;
     out.write_all(b"\n")?;
     out.flush().context("nobody listens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_stands_still_hangs_after_a_while() {
+        let mut stillness = Stillness::default();
+        let looks = (0..1000).position(|_| stillness.hangs(7)).unwrap();
+        assert_eq!(looks as u128, HANGS_AFTER.as_millis() / LOOK_EVERY.as_millis());
+    }
+
+    #[test]
+    fn time_that_goes_on_does_not_hang() {
+        let mut stillness = Stillness::default();
+        assert!((0..1000).all(|look| !stillness.hangs(look / 2)));
+    }
+
+    #[test]
+    fn checks_that_take_long_do_not_hang() {
+        let mut stillness = Stillness::default();
+        assert!(!stillness.hangs(7));
+        assert!((0..1000).all(|_| !stillness.hangs(OVER)));
+    }
 }
