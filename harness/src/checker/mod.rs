@@ -6,7 +6,10 @@ pub mod leases;
 pub mod linearizable;
 pub mod majority;
 pub mod progress;
+pub mod reads;
 pub mod requests;
+pub mod sessions;
+pub mod terms;
 
 /// What a check or a bound found, by the name that a scenario gives it.
 pub type Named<T> = (String, T);

@@ -89,6 +89,11 @@ impl Weather {
         self.first_from(at_us, for_us, is_well)
     }
 
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     fn place_of(&self, node: &str) -> Option<usize> {
         self.nodes.iter().position(|it| it == node)
     }

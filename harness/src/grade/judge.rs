@@ -9,9 +9,9 @@ use super::{
     watch::{Observed, Trial},
 };
 use crate::{
-    checker::{Finding, Late, seconds},
+    checker::{Finding, Late, seconds, terms::Restart},
     fabric::{
-        fault::{Kind, Phase, Struck},
+        fault::{Fault, Kind, Phase, Struck},
         record::Message,
         weather::Weather,
     },
@@ -44,13 +44,11 @@ pub fn judge(
     let scenario = trial.scenario;
     let bounds_us = scenario.bounds.iter().map(|(name, ms)| (name.clone(), ms * 1000)).collect();
     let weather = Weather::new(&struck, &scenario.node_names());
-    let killed = struck.iter().filter(|struck| struck.fault.kind() == Kind::Kill);
-    let restarts_us = killed.map(|struck| struck.until_us).collect();
+    let restarts = struck.iter().flat_map(restarts).collect();
     let lateness = lateness.and(late_strikes(&struck, &messages).into_iter());
     let on_nodes = struck.iter().filter(|struck| !struck.fault.kind().is_on_message());
     let outages = on_nodes.count();
-    let evidence =
-        Evidence { history, messages, weather, restarts_us, outages, stored_bytes, end_us };
+    let evidence = Evidence { history, messages, weather, restarts, outages, stored_bytes, end_us };
     let charges = trial.workload.judge(&evidence, &scenario.checks, &bounds_us);
     let Charges { findings, mut lates, undecided } = charges;
     // A run that a fallen node ended early has no calm, or not all of it.
@@ -72,6 +70,17 @@ pub fn judge(
     let grounds =
         Grounds { failure, findings, lates, unanswered, undecided, bites: bites_of, lateness };
     Judged { reason: verdict::judge(grounds), bites, evidence, struck }
+}
+
+/// The nodes that a fault killed.
+fn restarts(struck: &Struck) -> Vec<Restart> {
+    let Fault::Kill { nodes } = &struck.fault else { return Vec::new() };
+    let restart = |node: &String| Restart {
+        node: node.clone(),
+        fell_us: struck.at_us,
+        back_us: struck.until_us,
+    };
+    nodes.iter().map(restart).collect()
 }
 
 /// When a fault on nodes or links was confirmed, and for how long the message that set it off had

@@ -2,6 +2,7 @@
 
 mod client;
 mod evidence;
+mod peers;
 mod traffic;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -16,7 +17,7 @@ use crate::{
     checker::{
         Finding, leaders,
         linearizable::{self, Budget},
-        progress,
+        progress, reads, sessions, terms,
     },
     history::{
         Operation,
@@ -91,7 +92,10 @@ impl Workload for KvWorkload {
         &[
             "linearizable",
             "never_stale",
+            "done_once",
+            "reads_confirmed",
             "one_leader",
+            "terms_kept",
             "log_bounded",
             "disk_bounded",
             "traffic_bounded",
@@ -118,7 +122,8 @@ impl Workload for KvWorkload {
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
     ) -> Charges {
-        let Evidence { history, messages, weather, outages, stored_bytes, end_us, .. } = evidence;
+        let Evidence { history, messages, weather, restarts, outages, stored_bytes, end_us } =
+            evidence;
         let mut undecided = None;
         let check = |name: &str| match name {
             "linearizable" => match linearizable(history) {
@@ -129,12 +134,19 @@ impl Workload for KvWorkload {
                 }
             },
             "never_stale" => evidence::told_stale(history),
-            "one_leader" => leaders::two_in_a_term(&evidence::claims(messages)),
+            "done_once" => sessions::done_once(&evidence::told(messages)),
+            "reads_confirmed" => {
+                let (reads, exchanges) = (evidence::reads(messages), peers::exchanges(messages));
+                reads::unconfirmed(&reads, &exchanges, weather.nodes())
+            }
+            "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
+            "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             "disk_bounded" => {
                 evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)
             }
-            "traffic_bounded" => traffic::sent_too_much(messages, *outages),
+            "traffic_bounded" => traffic::sent_too_much(messages, *outages)
+                .or_else(|| traffic::sent_again_and_again(messages)),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
         let bound = |name: &str, bound_us: u64| match name {

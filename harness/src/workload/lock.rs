@@ -123,7 +123,9 @@ impl Workload for LockWorkload {
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
     ) -> Charges {
-        let Evidence { history, messages, weather, restarts_us, end_us, .. } = evidence;
+        let Evidence { history, messages, weather, restarts, end_us, .. } = evidence;
+        let mut restarts_us: Vec<_> = restarts.iter().map(|restart| restart.back_us).collect();
+        restarts_us.sort_unstable();
         let answers = answers(messages);
         let check = |name: &str| match name {
             "one_holder" => leases::disjoint(&reliances(history, &answers)),
@@ -138,8 +140,8 @@ impl Workload for LockWorkload {
         };
         let bound = |name: &str, bound_us: u64| match name {
             "granted_again" => leases::granted_again(
-                &freed(history, messages, &answers, restarts_us),
-                &may_hold(messages, &answers, restarts_us),
+                &freed(history, messages, &answers, &restarts_us),
+                &may_hold(messages, &answers, &restarts_us),
                 &asks(history),
                 &grants(&answers),
                 bound_us,

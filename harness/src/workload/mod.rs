@@ -13,7 +13,7 @@ use node::Channel;
 use rand::rngs::StdRng;
 
 use crate::{
-    checker::{Finding, Late, Named},
+    checker::{Finding, Late, Named, terms::Restart},
     fabric::{RunClock, record::Message, weather::Weather},
     history::{History, Operation},
 };
@@ -39,8 +39,8 @@ pub struct Evidence {
     pub messages: Vec<Message>,
     /// What was possible when.
     pub weather: Weather,
-    /// When a node came back from a kill, in microseconds since the start of the run.
-    pub restarts_us: Vec<u64>,
+    /// The nodes that were killed and came back.
+    pub restarts: Vec<Restart>,
     /// How often nodes or links were broken.
     pub outages: usize,
     /// How many bytes each node had on its disk at the end.

@@ -2,35 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-use proto::kv as wire;
+use proto::kv::{self as wire, reply::Outcome};
 
 use crate::{
-    checker::{Finding, leaders::Claim, progress::Write, seconds},
-    fabric::{decode::payload, record::Message},
+    checker::{Finding, progress::Write, reads::Read, seconds, sessions::Told},
+    fabric::{
+        decode::payload,
+        record::{Body, Message},
+    },
     history::Operation,
 };
 
-/// Who acted as the leader of which term: whoever sent entries, or showed that it leads.
-pub fn claims(messages: &[Message]) -> Vec<Claim<'_>> {
-    let term = |message: &Message| {
-        let request = payload(message.request.bytes())?;
-        match message.method() {
-            "AppendEntries" => Some(wire::AppendEntriesRequest::decode(request).ok()?.term),
-            "InstallSnapshot" => Some(wire::SnapshotRequest::decode(request).ok()?.term),
-            _ => None,
-        }
-    };
-    let claims = messages.iter().filter_map(|message| Some((term(message)?, message)));
-    claims.map(|(term, it)| Claim { term, node: &it.from, at_us: it.sent_us }).collect()
+/// The message in a recorded body, if it is one.
+pub fn decode<M: prost::Message + Default>(body: &Body) -> Option<M> {
+    M::decode(payload(body.bytes())?).ok()
 }
 
 /// A leader that still had an entry which was committed more than `most` entries ago.
 pub fn kept_too_much(messages: &[Message], most: u64) -> Option<Finding> {
     let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
     appends.into_iter().find_map(|message| {
-        let request = payload(message.request.bytes())?;
-        let it = wire::AppendEntriesRequest::decode(request).ok()?;
+        let it: wire::AppendEntriesRequest = decode(&message.request)?;
         let first = it.prev_index + 1;
         let is_old = !it.entries.is_empty() && it.commit > it.prev_index + most;
         is_old.then(|| {
@@ -85,4 +77,52 @@ pub fn told_stale(history: &[Operation]) -> Option<Finding> {
         let (since_us, at_us) = (operation.call_us, told.return_us);
         Some(Finding { sentence, since_us, at_us, clients: vec![client] })
     })
+}
+
+/// What nodes told clients of their writes, for every copy of a request that arrived.
+pub fn told(messages: &[Message]) -> Vec<Told<'_>> {
+    let writes = messages.iter().filter_map(|message| Some((message, write_number(message)?)));
+    writes
+        .filter_map(|(message, seq)| {
+            let done = match answer(message)? {
+                Outcome::Ok(_) => true,
+                Outcome::Mismatch(_) => false,
+                _ => return None,
+            };
+            let Message { from: client, to: node, delivered_us, replied_us, .. } = message;
+            let (delivered_us, told_us) = ((*delivered_us)?, (*replied_us)?);
+            Some(Told { client, seq, node, delivered_us, told_us, done })
+        })
+        .collect()
+}
+
+/// What a client was answered, or would have been if the reply had arrived.
+fn answer(message: &Message) -> Option<Outcome> {
+    decode::<wire::Reply>(message.reply.as_ref()?)?.outcome
+}
+
+/// The number of the write that a message asks for, if it does.
+fn write_number(message: &Message) -> Option<u64> {
+    let request = &message.request;
+    let session = match message.method() {
+        "Put" => decode::<wire::PutRequest>(request)?.session,
+        "Append" => decode::<wire::AppendRequest>(request)?.session,
+        "Cas" => decode::<wire::CasRequest>(request)?.session,
+        "Delete" => decode::<wire::DeleteRequest>(request)?.session,
+        _ => None,
+    };
+    Some(session?.seq)
+}
+
+/// What nodes told clients that read.
+pub fn reads(messages: &[Message]) -> Vec<Read<'_>> {
+    let gets = messages.iter().filter(|message| message.method() == "Get");
+    gets.filter(|message| matches!(answer(message), Some(Outcome::Ok(_))))
+        .filter_map(|message| {
+            let Message { from: client, to: node, delivered_us, replied_us, .. } = message;
+            let key = decode::<wire::GetRequest>(&message.request)?.key;
+            let (delivered_us, told_us) = ((*delivered_us)?, (*replied_us)?);
+            Some(Read { node, client, key, delivered_us, told_us })
+        })
+        .collect()
 }

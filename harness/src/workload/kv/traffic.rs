@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use proto::kv as wire;
 
+use super::evidence::decode;
 use crate::{
     checker::{Finding, seconds},
-    fabric::{decode::payload, record::Message},
+    fabric::record::Message,
 };
 
 /// How many times what it needs a node may be sent: entries again after each loss, and a snapshot
@@ -15,6 +16,32 @@ use crate::{
 const FACTOR: u64 = 3;
 /// What may be under way, and so be lost, at each outage: some messages full of entries.
 const UNDER_WAY: u64 = 256 * 1024;
+
+/// How often a node may be sent the same entries and answer: once, and a few times more where a
+/// leader looks for the end of what two logs have in common. The reference needs two.
+const SAME_ENTRIES: usize = 20;
+
+/// A leader that sends a node the same entries again and again, though the node answers.
+pub fn sent_again_and_again(messages: &[Message]) -> Option<Finding> {
+    let mut answered: BTreeMap<(&str, &str, u64, u64), usize> = BTreeMap::new();
+    let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
+    appends.filter(|message| message.answered_us.is_some()).find_map(|message| {
+        let it: wire::AppendEntriesRequest = decode(&message.request)?;
+        let (from, to, after) = (&message.from, &message.to, it.prev_index);
+        let times = answered.entry((from, to, it.term, after)).or_default();
+        *times += usize::from(!it.entries.is_empty());
+        (*times > SAME_ENTRIES).then(|| {
+            let sentence = format!(
+                "By {} {from} had sent {to} the entries after {after} {times} times in term {}, and \
+                 {to} had answered each time. They should have found what their logs have in \
+                 common, and gone on from there.",
+                seconds(message.sent_us),
+                it.term,
+            );
+            Finding { sentence, since_us: 0, at_us: message.sent_us, clients: Vec::new() }
+        })
+    })
+}
 
 /// What one node was sent, in bytes of entries and snapshots.
 #[derive(Default)]
@@ -55,10 +82,9 @@ pub fn sent_too_much(messages: &[Message], outages: usize) -> Option<Finding> {
 impl Received {
     /// Counts what a message carries; `None` if it carries nothing.
     fn note(&mut self, message: &Message) -> Option<()> {
-        let request = payload(message.request.bytes())?;
         match message.method() {
             "AppendEntries" => {
-                let it = wire::AppendEntriesRequest::decode(request).ok()?;
+                let it: wire::AppendEntriesRequest = decode(&message.request)?;
                 for (index, entry) in (it.prev_index + 1..).zip(&it.entries) {
                     let bytes = entry.encoded_len() as u64;
                     self.sent += bytes;
@@ -69,7 +95,7 @@ impl Received {
                 (!it.entries.is_empty()).then_some(())
             }
             "InstallSnapshot" => {
-                let it = wire::SnapshotRequest::decode(request).ok()?;
+                let it: wire::SnapshotRequest = decode(&message.request)?;
                 self.sent += it.data.len() as u64;
                 self.snapshot = self.snapshot.max(it.offset + it.data.len() as u64);
                 Some(())

@@ -171,9 +171,8 @@ pub fn freed(
 }
 
 /// When a lease that began at `from_us` is over for sure: a node that restarts counts it anew.
+/// `restarts_us` are in the order of time.
 fn lease_over_us(from_us: u64, lease_us: u64, restarts_us: &[u64]) -> u64 {
-    let mut restarts_us = restarts_us.to_vec();
-    restarts_us.sort_unstable();
     restarts_us.iter().fold(from_us + lease_us, |over_us, restart_us| {
         let concerns = from_us < *restart_us && *restart_us <= over_us;
         if concerns { restart_us + lease_us } else { over_us }
