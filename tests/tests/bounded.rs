@@ -87,6 +87,6 @@ fn a_disk_that_fills_is_found() {
         let stored_bytes = BTreeMap::from([("n1".into(), 1 << 20), ("n3".into(), mib << 20)]);
         found("disk_bounded", &Evidence { stored_bytes, ..Evidence::default() })
     };
-    assert_eq!(on_disk(20), None);
+    assert_eq!(on_disk(10), None);
     assert!(on_disk(300).unwrap().starts_with("n3 had 307200 KiB on its disk"));
 }
