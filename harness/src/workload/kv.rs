@@ -38,6 +38,9 @@ struct Options {
     readers: u32,
     /// How long values are at least, in bytes.
     value_bytes: usize,
+    /// Whether a majority has to confirm every read: asked where it is about reads, since the code
+    /// may not be written yet.
+    reads_confirmed: bool,
     /// How many committed entries a leader may keep.
     log_entries: u64,
     /// How many bytes a node may have on its disk.
@@ -53,6 +56,7 @@ impl Default for Options {
             read_percent: 40,
             readers: 0,
             value_bytes: 0,
+            reads_confirmed: false,
             log_entries: 500,
             disk_bytes: 16 << 20,
         }
@@ -135,6 +139,7 @@ impl Workload for KvWorkload {
             },
             "never_stale" => evidence::told_stale(history),
             "done_once" => sessions::done_once(&evidence::told(messages)),
+            "reads_confirmed" if !self.options.reads_confirmed => None,
             "reads_confirmed" => {
                 let (reads, exchanges) = (evidence::reads(messages), peers::exchanges(messages));
                 reads::unconfirmed(&reads, &exchanges, weather.nodes())
