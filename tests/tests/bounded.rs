@@ -74,6 +74,27 @@ fn a_node_may_be_sent_the_log_once_and_some_of_it_again() {
 }
 
 #[test]
+fn a_node_that_answers_is_not_sent_the_same_again_and_again() {
+    let operation = Some(Operation::Put("v".into()));
+    let command = Some(Command { session: None, key: "k".into(), operation });
+    let append = |entries, answered_us| {
+        let (leader, term, commit) = ("n1".into(), 1, 0);
+        let request =
+            AppendEntriesRequest { leader, term, prev_index: 7, prev_term: 1, entries, commit };
+        Message { answered_us, ..sent("AppendEntries", &request) }
+    };
+    let one = vec![Entry { term: 1, command }];
+    let times = |count, message: &Message| vec![message.clone(); count];
+    let answered = append(one.clone(), Some(1_000_100));
+    assert_eq!(traffic(times(20, &answered), 0), None);
+    let sentence = traffic(times(21, &answered), 0).unwrap();
+    assert!(sentence.contains("n1 had sent n2 the entries after 7 21 times"), "{sentence}");
+    // Lost ones have to be sent again, and heartbeats carry nothing.
+    assert_eq!(traffic(times(100, &append(one, None)), 0), None);
+    assert_eq!(traffic(times(100, &append(Vec::new(), Some(1_000_100))), 0), None);
+}
+
+#[test]
 fn a_snapshot_for_each_outage_is_fine_and_one_for_each_heartbeat_is_not() {
     let snapshots = |count| (0..count).map(|_| snapshot(1024)).collect();
     assert_eq!(traffic(snapshots(4), 3), None);

@@ -22,7 +22,7 @@ const HEARTBEAT_MS: u64 = 50;
 
 /// What a leader knows of the others.
 pub struct Leadership {
-    peers: BTreeMap<String, Progress>,
+    pub peers: BTreeMap<String, Progress>,
     /// The first entry of its term.
     pub(super) first_index: u64,
     /// Counts the times that all peers were asked since a read came; see `reads.rs`.

@@ -51,20 +51,20 @@ impl Question {
     }
 }
 
+fn questions(messages: &[Message]) -> impl Iterator<Item = (Question, &Message)> {
+    messages.iter().filter_map(|message| Some((Question::of(message)?, message)))
+}
+
 /// Who acted as the leader of which term: whoever sent entries, or showed that it leads.
 pub fn claims(messages: &[Message]) -> Vec<Claim<'_>> {
-    let questions = messages.iter().filter_map(|message| Some((Question::of(message)?, message)));
-    let claims = questions.filter(|(question, _)| question.leads);
+    let claims = questions(messages).filter(|(question, _)| question.leads);
     claims.map(|(it, by)| Claim { term: it.term, node: &by.from, at_us: by.sent_us }).collect()
 }
 
 /// What nodes said of their terms.
 pub fn words(messages: &[Message]) -> Vec<Word<'_>> {
     let mut words = Vec::new();
-    for message in messages {
-        let Some(Question { term, reply_term, pre_vote, .. }) = Question::of(message) else {
-            continue;
-        };
+    for (Question { term, reply_term, pre_vote, .. }, message) in questions(messages) {
         let (from, to, binds) = (&message.from, &message.to, !pre_vote);
         if message.copy == 0 {
             let since_us = message.sent_us.saturating_sub(FIRST_WORD_US);
@@ -81,8 +81,7 @@ pub fn words(messages: &[Message]) -> Vec<Word<'_>> {
 
 /// What was answered to leaders by nodes that knew of none later.
 pub fn exchanges(messages: &[Message]) -> Vec<Exchange<'_>> {
-    let questions = messages.iter().filter_map(|message| Some((Question::of(message)?, message)));
-    questions
+    questions(messages)
         .filter(|(question, _)| question.leads && question.reply_term == Some(question.term))
         .filter_map(|(_, message)| {
             let Message { from: node, to: peer, sent_us, answered_us, .. } = message;

@@ -2,7 +2,7 @@
 
 use proto::kv::{Snapshot, SnapshotReply, SnapshotRequest, Unavailable, reply::Outcome};
 
-use super::{Raft, message::ToPeer};
+use super::{Raft, Role, message::ToPeer};
 use crate::machine::Machine;
 
 /// How many applied entries are kept at most before a snapshot takes their place.
@@ -29,16 +29,16 @@ impl Raft {
     /// Sends the next part of a snapshot to a peer that lacks what it stands for. One that is on its
     /// way is sent to its end, even if there is a newer one by then: that one would be outrun, too.
     pub(super) fn send_snapshot(&mut self, peer: &str) {
-        let newest = self.log.snapshot().clone();
-        let (term, leader, now_ms) = (self.term, self.id.clone(), self.now_ms);
-        let Some(progress) = self.progress(peer) else { return };
-        (progress.under_way, progress.sent_ms) = (1, now_ms);
-        let (snapshot, start) = progress.snapshot.get_or_insert((newest, 0));
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let Some(progress) = leadership.peers.get_mut(peer) else { return };
+        (progress.under_way, progress.sent_ms) = (1, self.now_ms);
+        let newest = || (self.log.snapshot().clone(), 0);
+        let (snapshot, start) = progress.snapshot.get_or_insert_with(newest);
         let size = snapshot.machine.len();
         let end = (*start + CHUNK).min(size);
         let request = SnapshotRequest {
-            term,
-            leader,
+            term: self.term,
+            leader: self.id.clone(),
             last_index: snapshot.last_index,
             last_term: snapshot.last_term,
             offset: *start as u64,
