@@ -1,7 +1,10 @@
 //! What a replicated store is held against by what its nodes say: terms that survive, writes that
-//! are done once, reads that a majority has confirmed.
+//! are done once, reads that a majority has confirmed, logs in which stays what must.
+
+use std::slice::from_ref;
 
 use harness::checker::{
+    logs::{Answer, Grant, Position, Shown, for_less, not_kept, taken_back},
     reads::{Exchange, Read, unconfirmed},
     sessions::{Told, done_once},
     terms::{Restart, Word, forgotten},
@@ -88,4 +91,81 @@ fn a_read_waits_until_a_majority_has_answered_since() {
     assert!(!confirmed(&[read(10, 20)], &[Exchange { node: "n3", ..in_time }], 3));
     let found = unconfirmed(&[read(11, 20)], &[in_time], 3).unwrap();
     assert!(found.sentence.starts_with("n1 was asked for k1 by c1"), "{}", found.sentence);
+}
+
+/// What n1 showed n2 in `term`: the entries after `before`, sent at `at_us`, and delivered at once.
+fn shown(term: u64, before: (u64, u64), terms: &[u64], at_us: u64) -> Shown<'static> {
+    let before = Position { term: before.0, index: before.1 };
+    let (leader, peer, terms, commit) = ("n1", "n2", terms.to_vec(), 0);
+    let (sent_us, delivered_us, answer) = (at_us, Some(at_us), None);
+    Shown { leader, peer, term, before, terms, commit, sent_us, delivered_us, answer }
+}
+
+#[test]
+fn what_is_committed_is_in_the_log_of_every_later_leader() {
+    let first = |commit| Shown { commit, ..shown(1, (0, 0), &[1, 1, 1], 10) };
+    let later = |before, terms: &[u64]| Shown { leader: "n3", ..shown(2, before, terms, 20) };
+    let kept = |logs: &[Shown<'_>]| not_kept(logs).is_none();
+    assert!(kept(&[first(3), later((1, 3), &[2])]));
+    assert!(!kept(&[first(3), later((1, 2), &[2])]), "it has 2 entries and goes on with the third");
+    assert!(kept(&[first(2), later((1, 2), &[2])]), "the third was not committed");
+    assert!(!kept(&[first(3), later((2, 3), &[])]), "a snapshot, or a question, tells of an entry");
+    // The commit was told later, and by another message, but of the same term.
+    let said = Shown { commit: 3, ..shown(1, (1, 3), &[], 15) };
+    assert!(!kept(&[first(0), later((1, 2), &[2]), said.clone()]));
+    assert!(kept(&[first(0), later((1, 2), &[2]), Shown { term: 2, ..said }]));
+    // An earlier leader does not know of it; what comes late proves nothing.
+    assert!(kept(&[later((1, 2), &[2]), shown(1, (0, 0), &[1, 1, 1], 30)]));
+    let found = not_kept(&[first(3), later((1, 2), &[2])]).unwrap();
+    assert_eq!((found.since_us, found.at_us), (10, 20));
+    assert!(found.sentence.contains("up to 3, with the entry 3 of term 1."), "{}", found.sentence);
+}
+
+#[test]
+fn what_a_follower_said_it_has_it_has_later() {
+    let has = Shown { answer: Some((Answer::Has(3), 15)), ..shown(1, (0, 0), &[1, 1, 1], 10) };
+    let lacks = |index, at_us| {
+        let answer = Some((Answer::Lacks, at_us + 5));
+        Shown { answer, ..shown(1, (1, index), &[], at_us) }
+    };
+    let keeps = |later: Shown<'_>| taken_back(&[later, has.clone()]).is_none();
+    assert!(!keeps(lacks(3, 20)));
+    assert!(!keeps(lacks(2, 20)));
+    assert!(keeps(lacks(4, 20)), "more than it said");
+    assert!(keeps(lacks(3, 14)), "it was asked before it had answered");
+    assert!(keeps(Shown { term: 2, ..lacks(3, 20) }), "another leader's log");
+    assert!(keeps(Shown { peer: "n3", ..lacks(3, 20) }), "another follower");
+    // A snapshot may stand for what is committed, as far as it knows.
+    let committed = |commit| Shown { commit, ..shown(1, (1, 3), &[], 16) };
+    assert!(taken_back(&[has.clone(), committed(3), lacks(2, 20)]).is_none());
+    assert!(taken_back(&[has.clone(), committed(3), lacks(3, 20)]).is_some());
+    let beat = Shown { before: Position { term: 0, index: 0 }, ..committed(3) };
+    assert!(taken_back(&[has.clone(), beat, lacks(2, 20)]).is_some(), "it has not seen so far");
+    let found = taken_back(&[has, lacks(2, 20)]).unwrap();
+    assert_eq!((found.since_us, found.at_us), (15, 25));
+    assert!(found.sentence.starts_with("n2 told n1, the leader of term 1"), "{}", found.sentence);
+}
+
+#[test]
+fn a_vote_goes_to_nobody_who_has_less_than_the_voter() {
+    let has = Shown { answer: Some((Answer::Has(3), 15)), ..shown(2, (1, 1), &[2, 2], 10) };
+    let grant = |term, index| {
+        let last = Position { term, index };
+        Grant { node: "n2", candidate: "n3", term: 3, last, delivered_us: 20, told_us: 25 }
+    };
+    let fits = |grant: Grant<'_>| for_less(&[grant], from_ref(&has)).is_none();
+    assert!(!fits(grant(2, 2)), "shorter");
+    assert!(!fits(grant(1, 9)), "longer and older");
+    assert!(fits(grant(2, 3)));
+    assert!(fits(grant(3, 1)), "newer");
+    assert!(fits(Grant { delivered_us: 12, ..grant(2, 2) }), "asked before it had them");
+    assert!(fits(Grant { node: "n4", ..grant(2, 2) }), "another voter");
+    // Entries of an earlier term than their leader's, or that a later leader may have replaced.
+    let old = Shown { answer: Some((Answer::Has(1), 15)), ..shown(2, (1, 1), &[], 10) };
+    assert!(for_less(&[grant(1, 0)], &[old]).is_none());
+    let later = Grant { term: 4, ..grant(2, 2) };
+    assert!(for_less(&[later], &[has.clone(), shown(3, (0, 0), &[], 18)]).is_none());
+    assert!(for_less(&[later], &[has.clone(), shown(3, (0, 0), &[], 30)]).is_some());
+    let found = for_less(&[grant(2, 2)], from_ref(&has)).unwrap();
+    assert_eq!((found.since_us, found.at_us), (15, 25));
 }

@@ -203,15 +203,18 @@ fn a_fault_after_another_counts_only_what_comes_then_and_knows_its_roles() {
         wire.fabric.arm(&[
             entry(aim(Phase::Request), 2, None, late.clone()),
             entry(to(RECEIVER), 1, Some(0), Fault::Refuse),
-            // The receiver is n2, so nothing is ever sent to its sender.
+            // The receiver is n2, so nothing is ever sent to its sender, or to anybody else.
             entry(to(SENDER), 1, Some(0), Fault::Refuse),
+            entry(to("!receiver"), 1, Some(0), Fault::Refuse),
+            entry(to("!sender"), 3, Some(0), Fault::Refuse),
         ]);
         assert_eq!(wire.acquire("c1").await, Ok(1));
         assert_eq!(wire.acquire("c1").await, Ok(2));
         assert_eq!(wire.acquire("c1").await, Err(Code::Unavailable));
         assert_eq!(wire.acquire("c1").await, Ok(3));
+        assert_eq!(wire.acquire("c1").await, Err(Code::Unavailable));
         let struck: Vec<_> = wire.fabric.take_struck().iter().map(|it| it.entry).collect();
-        assert_eq!(struck, [0, 1]);
+        assert_eq!(struck, [0, 1, 4]);
         wire
     });
 }

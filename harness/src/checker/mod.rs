@@ -4,6 +4,7 @@ pub mod fencing;
 pub mod leaders;
 pub mod leases;
 pub mod linearizable;
+pub mod logs;
 pub mod majority;
 pub mod progress;
 pub mod reads;

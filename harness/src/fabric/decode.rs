@@ -5,6 +5,8 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
 
+use super::fault::NOT;
+
 /// Knows the messages of one lab.
 #[derive(Clone, Debug)]
 pub struct Decoder(DescriptorPool);
@@ -81,7 +83,7 @@ impl Decoder {
 }
 
 fn has_path(message: &MessageDescriptor, path: &str) -> bool {
-    let path = path.strip_prefix('!').unwrap_or(path);
+    let path = path.strip_prefix(NOT).unwrap_or(path);
     let (field, rest) = path.split_once('.').map_or((path, None), |(it, rest)| (it, Some(rest)));
     let Some(field) = message.get_field_by_name(field) else { return false };
     rest.is_none_or(|rest| match field.kind() {
@@ -92,7 +94,7 @@ fn has_path(message: &MessageDescriptor, path: &str) -> bool {
 
 /// Whether the field at `path` is set; with a `!` before it, whether it is not.
 fn is_set(message: &DynamicMessage, path: &str) -> bool {
-    if let Some(path) = path.strip_prefix('!') {
+    if let Some(path) = path.strip_prefix(NOT) {
         return !is_set(message, path);
     }
     let Some((field, rest)) = path.split_once('.') else {

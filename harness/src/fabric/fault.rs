@@ -66,6 +66,8 @@ pub const SENDER: &str = "sender";
 pub const RECEIVER: &str = "receiver";
 /// In an aim that follows another message: neither that message's sender nor its receiver.
 pub const OTHER: &str = "other";
+/// In an aim, before a name, a part or a field: anybody else, or not set.
+pub const NOT: char = '!';
 
 /// Which ways a cut blocks, seen from the nodes that it names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,11 +218,11 @@ pub struct Aim {
     /// The method's name without its service: `Acquire`.
     pub method: String,
     /// Only from this client or node; after another message also [`SENDER`],
-    /// [`RECEIVER`] or [`OTHER`].
+    /// [`RECEIVER`] or [`OTHER`]; with [`NOT`] before it, from anybody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Only to this node; after another message also [`SENDER`],
-    /// [`RECEIVER`] or [`OTHER`].
+    /// [`RECEIVER`] or [`OTHER`]; with [`NOT`] before it, to anybody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Before the message is delivered, or when its reply comes.
@@ -247,7 +249,8 @@ impl Aim {
     /// Whether it only makes sense after another message.
     pub fn follows(&self) -> bool {
         let is_role = |name: &Option<String>| {
-            name.as_ref().is_some_and(|name| [SENDER, RECEIVER, OTHER].contains(&name.as_str()))
+            let name = name.as_ref().map(|name| name.trim_start_matches(NOT));
+            name.is_some_and(|name| [SENDER, RECEIVER, OTHER].contains(&name))
         };
         self.same.is_some() || is_role(&self.from) || is_role(&self.to)
     }
@@ -258,7 +261,7 @@ impl fmt::Display for Aim {
         write!(formatter, "{}", self.method)?;
         if let Some(field) = &self.request {
             let (with, field) =
-                field.strip_prefix('!').map_or(("with", &**field), |it| ("without", it));
+                field.strip_prefix(NOT).map_or(("with", &**field), |it| ("without", it));
             write!(formatter, " {with} {field}")?;
         }
         match &self.reply {

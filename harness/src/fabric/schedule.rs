@@ -22,7 +22,7 @@ pub struct FaultSpec {
     /// Which messages set it off; without an aim it strikes at a random time.
     pub aim: Option<Aim>,
     /// Its messages count only after the fault of this id has struck (while it holds its message, if
-    /// that is what it does): it strikes at most once for each time that the other does.
+    /// that is what it does): `times` for each time that the other does.
     pub after: Option<String>,
     /// Which nodes: `"all"`, `"sender"`, `"receiver"`, `"both"`, or how many. One by default.
     #[serde(default)]
@@ -204,35 +204,38 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
     let mut entries: Vec<Entry> = Vec::new();
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for spec in specs {
-        let mut nth = 0;
-        let anchors = spec.after.as_ref().map(|id| places[id.as_str()].clone());
-        let times = anchors.as_ref().map_or(spec.times as usize, Vec::len);
-        for time in 0..times {
-            let for_ms = match spec.kind.is_on_message() {
-                true => 0,
-                false => random.random_range(spec.for_ms[0]..=spec.for_ms[1]),
-            };
-            let when = match &spec.aim {
-                Some(aim) => {
-                    let after = anchors.as_ref().map(|places| places[time]);
-                    let drawn = random.random_range(1..=spec.spread);
-                    // After another fault, messages are counted anew.
-                    nth = if after.is_some() { drawn } else { nth + drawn };
-                    let phase = spec.phase().unwrap_or_default();
-                    Trigger::Message { aim: Aim { phase, ..aim.clone() }, nth, after }
+        let anchors: Vec<Option<usize>> = match &spec.after {
+            Some(id) => places[id.as_str()].iter().copied().map(Some).collect(),
+            None => vec![None],
+        };
+        for after in anchors {
+            // After another fault, messages are counted anew.
+            let mut nth = 0;
+            for _ in 0..spec.times {
+                let for_ms = match spec.kind.is_on_message() {
+                    true => 0,
+                    false => random.random_range(spec.for_ms[0]..=spec.for_ms[1]),
+                };
+                let when = match &spec.aim {
+                    Some(aim) => {
+                        nth += random.random_range(1..=spec.spread);
+                        let phase = spec.phase().unwrap_or_default();
+                        Trigger::Message { aim: Aim { phase, ..aim.clone() }, nth, after }
+                    }
+                    None => Trigger::AtMs(draw_start_ms(window_ms, for_ms, &mut random)),
+                };
+                if let Some(id) = &spec.id {
+                    places.entry(id).or_default().push(entries.len());
                 }
-                None => {
-                    let latest_ms = window_ms[1].saturating_sub(for_ms).max(window_ms[0]);
-                    Trigger::AtMs(random.random_range(window_ms[0]..=latest_ms))
-                }
-            };
-            if let Some(id) = &spec.id {
-                places.entry(id).or_default().push(entries.len());
+                entries.push(Entry { when, fault: draw_fault(spec, nodes, &mut random), for_ms });
             }
-            entries.push(Entry { when, fault: draw_fault(spec, nodes, &mut random), for_ms });
         }
     }
     entries
+}
+
+fn draw_start_ms([from_ms, to_ms]: [u64; 2], for_ms: u64, random: &mut StdRng) -> u64 {
+    random.random_range(from_ms..=to_ms.saturating_sub(for_ms).max(from_ms))
 }
 
 fn draw_fault(spec: &FaultSpec, nodes: &[String], random: &mut StdRng) -> Fault {
@@ -299,6 +302,21 @@ mod tests {
             FaultSpec { aim, nodes: Nodes::Named(NamedNodes::Both), ..FaultSpec::of(Kind::Kill) };
         let drawn = draw(&[spec], &["n1", "n2", "n3"].map(String::from), [0, 1000], 1);
         assert_eq!(drawn[0].fault.nodes(), [SENDER, RECEIVER]);
+    }
+
+    #[test]
+    fn what_follows_another_fault_strikes_so_many_times_for_each_of_its_strikes() {
+        let aimed = |kind| FaultSpec { aim: Some(Aim::at("A".into())), ..FaultSpec::of(kind) };
+        let first = FaultSpec { id: Some("first".into()), times: 2, ..aimed(Kind::Kill) };
+        let after = Some("first".into());
+        let later = FaultSpec { after, times: 3, spread: 1, ..aimed(Kind::DropRequest) };
+        let drawn = draw(&[first, later], &["n1".to_owned()], [0, 1000], 1);
+        let counted = drawn[2..].iter().map(|entry| match &entry.when {
+            Trigger::Message { nth, after, .. } => (*after, *nth),
+            Trigger::AtMs(_) => unreachable!("they have an aim"),
+        });
+        let of = |entry| [1, 2, 3].map(|nth| (Some(entry), nth));
+        assert_eq!(counted.collect::<Vec<_>>(), [of(0), of(1)].concat());
     }
 
     #[test]

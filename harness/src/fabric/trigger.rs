@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{
     decode::Decoder,
-    fault::{Aim, Entry, Fault, OTHER, Phase, RECEIVER, SENDER, Sighting, Trigger},
+    fault::{Aim, Entry, Fault, NOT, OTHER, Phase, RECEIVER, SENDER, Sighting, Trigger},
     record::method_of,
 };
 
@@ -171,12 +171,17 @@ impl Wanted {
         let Self { aim, follows, same } = self;
         let names = |wanted: &Option<String>, name: &str| {
             let Some(wanted) = wanted else { return true };
-            match (wanted.as_str(), follows) {
-                (SENDER, Some(earlier)) => name == earlier.from,
-                (RECEIVER, Some(earlier)) => name == earlier.to,
-                (OTHER, Some(earlier)) => name != earlier.from && name != earlier.to,
-                _ => name == wanted,
-            }
+            let (wanted, is_wanted) = match wanted.strip_prefix(NOT) {
+                Some(unwanted) => (unwanted, false),
+                None => (wanted.as_str(), true),
+            };
+            is_wanted
+                == match (wanted, follows) {
+                    (SENDER, Some(earlier)) => name == earlier.from,
+                    (RECEIVER, Some(earlier)) => name == earlier.to,
+                    (OTHER, Some(earlier)) => name != earlier.from && name != earlier.to,
+                    _ => name == wanted,
+                }
         };
         aim.method == method_of(seen.path)
             && aim.phase == seen.phase

@@ -17,7 +17,7 @@ use crate::{
     checker::{
         Finding, leaders,
         linearizable::{self, Budget},
-        progress, reads, sessions, terms,
+        logs, progress, reads, sessions, terms,
     },
     history::{
         Operation,
@@ -100,6 +100,9 @@ impl Workload for KvWorkload {
             "reads_confirmed",
             "one_leader",
             "terms_kept",
+            "committed_kept",
+            "acknowledged_kept",
+            "votes_for_no_less",
             "log_bounded",
             "disk_bounded",
             "traffic_bounded",
@@ -146,6 +149,11 @@ impl Workload for KvWorkload {
             }
             "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
             "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
+            "committed_kept" => logs::not_kept(&peers::shown(messages)),
+            "acknowledged_kept" => logs::taken_back(&peers::shown(messages)),
+            "votes_for_no_less" => {
+                logs::for_less(&peers::grants(messages), &peers::shown(messages))
+            }
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             "disk_bounded" => {
                 evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)

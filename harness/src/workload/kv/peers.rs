@@ -4,7 +4,12 @@ use proto::kv as wire;
 
 use super::evidence::decode;
 use crate::{
-    checker::{leaders::Claim, reads::Exchange, terms::Word},
+    checker::{
+        leaders::Claim,
+        logs::{Answer, Grant, Position, Shown},
+        reads::Exchange,
+        terms::Word,
+    },
     fabric::record::Message,
 };
 
@@ -86,6 +91,77 @@ pub fn exchanges(messages: &[Message]) -> Vec<Exchange<'_>> {
         .filter_map(|(_, message)| {
             let Message { from: node, to: peer, sent_us, answered_us, .. } = message;
             Some(Exchange { node, peer, sent_us: *sent_us, answered_us: (*answered_us)? })
+        })
+        .collect()
+}
+
+/// What leaders showed of their logs, and what they were answered.
+pub fn shown(messages: &[Message]) -> Vec<Shown<'_>> {
+    messages.iter().filter_map(|message| appended(message).or_else(|| installed(message))).collect()
+}
+
+fn appended(message: &Message) -> Option<Shown<'_>> {
+    if message.method() != "AppendEntries" {
+        return None;
+    }
+    let it: wire::AppendEntriesRequest = decode(&message.request)?;
+    let reply: Option<wire::AppendEntriesReply> = message.reply.as_ref().and_then(decode);
+    let answer = reply.filter(|reply| reply.term == it.term).map(|reply| match reply.ok {
+        true => Answer::Has(reply.match_index),
+        false => Answer::Lacks,
+    });
+    Some(Shown {
+        leader: &message.from,
+        peer: &message.to,
+        term: it.term,
+        before: Position { term: it.prev_term, index: it.prev_index },
+        terms: it.entries.iter().map(|entry| entry.term).collect(),
+        commit: it.commit,
+        sent_us: message.sent_us,
+        delivered_us: message.delivered_us,
+        answer: answer.zip(message.replied_us),
+    })
+}
+
+/// A snapshot stands for what is committed; who has all of its parts has what it stands for.
+fn installed(message: &Message) -> Option<Shown<'_>> {
+    if message.method() != "InstallSnapshot" {
+        return None;
+    }
+    let it: wire::SnapshotRequest = decode(&message.request)?;
+    let reply: Option<wire::SnapshotReply> = message.reply.as_ref().and_then(decode);
+    let size = it.offset + it.data.len() as u64;
+    let has_all = |reply: &wire::SnapshotReply| reply.term == it.term && reply.received >= size;
+    let is_there = it.done && reply.as_ref().is_some_and(has_all);
+    Some(Shown {
+        leader: &message.from,
+        peer: &message.to,
+        term: it.term,
+        before: Position { term: it.last_term, index: it.last_index },
+        terms: Vec::new(),
+        commit: it.last_index,
+        sent_us: message.sent_us,
+        delivered_us: message.delivered_us,
+        answer: is_there.then_some(Answer::Has(it.last_index)).zip(message.replied_us),
+    })
+}
+
+/// Who voted for whom.
+pub fn grants(messages: &[Message]) -> Vec<Grant<'_>> {
+    let asked = messages.iter().filter(|message| message.method() == "RequestVote");
+    asked
+        .filter_map(|message| {
+            let it: wire::VoteRequest = decode(&message.request)?;
+            let reply: wire::VoteReply = decode(message.reply.as_ref()?)?;
+            let is_vote = reply.granted && !it.pre_vote;
+            is_vote.then_some(Grant {
+                node: &message.to,
+                candidate: &message.from,
+                term: it.term,
+                last: Position { term: it.last_term, index: it.last_index },
+                delivered_us: message.delivered_us?,
+                told_us: message.replied_us?,
+            })
         })
         .collect()
 }

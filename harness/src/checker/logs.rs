@@ -1,0 +1,214 @@
+//! Logs, by what nodes say of them: what is committed is in the log of every later leader, what a
+//! follower said it has it has after a crash, and a vote goes to nobody who has less than the voter
+//! (Ongaro and Ousterhout 2014, figures 2 and 3, section 5.4.1).
+
+use std::collections::BTreeMap;
+
+use super::{Finding, seconds};
+
+/// Where an entry is, ordered as section 5.4.1 orders the ends of two logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The term in which the entry was made.
+    pub term: u64,
+    /// Its index.
+    pub index: u64,
+}
+
+/// A leader showed another node a part of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// The leader.
+    pub leader: &'a str,
+    /// The other.
+    pub peer: &'a str,
+    /// The term that it leads.
+    pub term: u64,
+    /// The entry before those it showed; a snapshot ends with it.
+    pub before: Position,
+    /// The terms of the entries after it.
+    pub terms: Vec<u64>,
+    /// Up to where it said that its log is committed.
+    pub commit: u64,
+    /// When it was sent, in microseconds since the start of the run.
+    pub sent_us: u64,
+    /// When it had reached the other, if it did.
+    pub delivered_us: Option<u64>,
+    /// What the other said to it as a follower in that term, and when.
+    pub answer: Option<(Answer, u64)>,
+}
+
+/// What a follower said of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is the leader's up to here.
+    Has(u64),
+    /// It does not have the entry before those that it was shown.
+    Lacks,
+}
+
+/// A node gave its vote, and not only the prospect of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// The voter.
+    pub node: &'a str,
+    /// Whom it elected.
+    pub candidate: &'a str,
+    /// For which term.
+    pub term: u64,
+    /// Where the candidate's log ends.
+    pub last: Position,
+    /// When it was asked, in microseconds since the start of the run.
+    pub delivered_us: u64,
+    /// When it had answered.
+    pub told_us: u64,
+}
+
+impl Shown<'_> {
+    /// The index of the last entry that it tells of.
+    fn last(&self) -> u64 {
+        self.before.index + self.terms.len() as u64
+    }
+
+    /// Every entry that it tells of.
+    fn positions(&self) -> impl Iterator<Item = Position> {
+        let after = (self.before.index + 1..).zip(&self.terms);
+        let after = after.map(|(index, term)| Position { term: *term, index });
+        // Before the first entry is nothing.
+        std::iter::once(self.before).filter(|before| before.index > 0).chain(after)
+    }
+
+    /// The last entry that the other said it has, if this told of it.
+    fn acknowledged(&self) -> Option<(Position, u64)> {
+        let (Answer::Has(last), told_us) = self.answer? else { return None };
+        Some((self.positions().find(|position| position.index == last)?, told_us))
+    }
+}
+
+/// What a leader has shown of its log in its term, in which it only ever grows.
+#[derive(Default)]
+struct Leader<'a> {
+    entries: BTreeMap<u64, (u64, &'a Shown<'a>)>,
+    /// Up to where it is committed, and by what it said so.
+    commit: Option<&'a Shown<'a>>,
+}
+
+/// The first entry that was committed by one leader and is not in the log of a later one.
+pub fn not_kept<'a>(shown: &'a [Shown<'a>]) -> Option<Finding> {
+    let mut leaders: BTreeMap<u64, Leader<'_>> = BTreeMap::new();
+    for it in shown {
+        let leader = leaders.entry(it.term).or_default();
+        for position in it.positions() {
+            leader.entries.entry(position.index).or_insert((position.term, it));
+        }
+        leader.commit = leader.commit.filter(|said| said.commit >= it.commit).or(Some(it));
+    }
+    let mut committed: BTreeMap<u64, (u64, &Shown<'_>)> = BTreeMap::new();
+    leaders.into_values().find_map(|leader| {
+        let said = leader.commit?;
+        let another = leader.entries.iter().find_map(|(index, (term, by))| {
+            let (committed_term, said) = committed.get(index)?;
+            let entry = Position { term: *committed_term, index: *index };
+            (term != committed_term).then(|| replaced(entry, said, *term, by))
+        });
+        let safe = leader.entries.range(..=said.commit);
+        committed.extend(safe.map(|(index, (term, _))| (*index, (*term, said))));
+        another
+    })
+}
+
+fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Finding {
+    let sentence = format!(
+        "{} led term {} and told {} at {} that it had committed up to {}, with the entry {} of term \
+         {}. {} led term {} and showed {} at {} that it has an entry of term {term} in that place. \
+         What is committed should be in the log of every later leader.",
+        said.leader,
+        said.term,
+        said.peer,
+        seconds(said.sent_us),
+        said.commit,
+        entry.index,
+        entry.term,
+        by.leader,
+        by.term,
+        by.peer,
+        seconds(by.sent_us),
+    );
+    found(said.sent_us, by.sent_us, sentence)
+}
+
+/// The first follower that said it has entries, and to the same leader that it lacks them.
+pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
+    let mut told: BTreeMap<(u64, &str), Vec<(Position, u64)>> = BTreeMap::new();
+    for it in shown {
+        told.entry((it.term, it.peer)).or_default().extend(it.acknowledged());
+    }
+    shown.iter().find_map(|it| {
+        let (delivered_us, (Answer::Lacks, lacks_us)) = (it.delivered_us?, it.answer?) else {
+            return None;
+        };
+        let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
+        let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
+        let commit = known_to_be_committed(shown, it.peer, delivered_us);
+        let is_due = (commit..=has.index).contains(&it.before.index);
+        is_due.then(|| {
+            let sentence = format!(
+                "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
+                 that it lacks the entry {}. What it says it has should be on its disk.",
+                it.peer,
+                it.leader,
+                it.term,
+                seconds(has_us),
+                has.index,
+                seconds(lacks_us),
+                it.before.index,
+            );
+            found(has_us, lacks_us, sentence)
+        })
+    })
+}
+
+/// Up to where `node` may have learned by then that its log is committed: no further than it was
+/// shown to be the leader's. What is before that may be gone from it: a snapshot stands for it.
+fn known_to_be_committed(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
+    let known = shown.iter().filter(|it| {
+        let heard = it.peer == node && it.delivered_us.is_some_and(|us| us <= by_us);
+        heard && !matches!(it.answer, Some((Answer::Lacks, _)))
+            || it.leader == node && it.sent_us <= by_us
+    });
+    known.map(|it| it.commit.min(it.last())).max().unwrap_or_default()
+}
+
+/// The first vote for a candidate whose log ended before one that the voter had said it has.
+pub fn for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Finding> {
+    grants.iter().find_map(|grant| {
+        let before = |us: u64| us < grant.delivered_us;
+        let own = || shown.iter().filter(|it| it.peer == grant.node && it.term < grant.term);
+        // A leader's entries of its own term stay until a later leader is heard.
+        let arrived = own().filter(|it| it.delivered_us.is_some_and(|us| us < grant.told_us));
+        let latest = arrived.map(|it| it.term).max()?;
+        let told = own().filter(|it| it.term == latest).filter_map(|it| it.acknowledged());
+        let told = told.filter(|(has, told_us)| has.term == latest && before(*told_us));
+        let (has, has_us) = told.max_by_key(|(has, _)| has.index)?;
+        (grant.last < has).then(|| {
+            let sentence = format!(
+                "{} said at {} that it has the entry {} of term {}, and voted at {} for {}, whose \
+                 log ended with the entry {} of term {}. A vote should go to nobody who has less \
+                 than the voter: the later last term decides, and then the longer log.",
+                grant.node,
+                seconds(has_us),
+                has.index,
+                has.term,
+                seconds(grant.told_us),
+                grant.candidate,
+                grant.last.index,
+                grant.last.term,
+            );
+            found(has_us, grant.told_us, sentence)
+        })
+    })
+}
+
+fn found(since_us: u64, at_us: u64, sentence: String) -> Finding {
+    Finding { sentence, since_us, at_us, clients: Vec::new() }
+}
