@@ -4,7 +4,7 @@
 use std::slice::from_ref;
 
 use harness::checker::{
-    logs::{Answer, Grant, Position, Shown, for_less, not_kept, taken_back},
+    logs::{Answer, Grant, Position, Shown, not_kept, taken_back, voted_for_less},
     reads::{Exchange, Read, unconfirmed},
     sessions::{Told, done_once},
     terms::{Restart, Word, forgotten},
@@ -110,6 +110,7 @@ fn what_is_committed_is_in_the_log_of_every_later_leader() {
     assert!(!kept(&[first(3), later((1, 2), &[2])]), "it has 2 entries and goes on with the third");
     assert!(kept(&[first(2), later((1, 2), &[2])]), "the third was not committed");
     assert!(!kept(&[first(3), later((2, 3), &[])]), "a snapshot, or a question, tells of an entry");
+    assert!(kept(&[first(3), later((0, 3), &[])]), "it does not know the term");
     // The commit was told later, and by another message, but of the same term.
     let said = Shown { commit: 3, ..shown(1, (1, 3), &[], 15) };
     assert!(!kept(&[first(0), later((1, 2), &[2]), said.clone()]));
@@ -139,8 +140,14 @@ fn what_a_follower_said_it_has_it_has_later() {
     let committed = |commit| Shown { commit, ..shown(1, (1, 3), &[], 16) };
     assert!(taken_back(&[has.clone(), committed(3), lacks(2, 20)]).is_none());
     assert!(taken_back(&[has.clone(), committed(3), lacks(3, 20)]).is_some());
-    let beat = Shown { before: Position { term: 0, index: 0 }, ..committed(3) };
-    assert!(taken_back(&[has.clone(), beat, lacks(2, 20)]).is_some(), "it has not seen so far");
+    let beat = |commit| Shown { before: Position { term: 0, index: 0 }, ..committed(commit) };
+    assert!(taken_back(&[has.clone(), beat(3), lacks(2, 20)]).is_none());
+    assert!(taken_back(&[has.clone(), beat(9), lacks(3, 20)]).is_some(), "it has seen no more");
+    assert!(taken_back(&[has.clone(), committed(3), lacks(2, 14)]).is_none(), "heard in between");
+    let led = Shown { leader: "n2", peer: "n1", ..shown(0, (1, 3), &[], 5) };
+    assert!(taken_back(&[has.clone(), led, lacks(2, 20)]).is_none(), "known when it led");
+    let unknown = Shown { before: Position { term: 0, index: 3 }, ..lacks(3, 20) };
+    assert!(taken_back(&[has.clone(), unknown]).is_none(), "of a term that was not said");
     let found = taken_back(&[has, lacks(2, 20)]).unwrap();
     assert_eq!((found.since_us, found.at_us), (15, 25));
     assert!(found.sentence.starts_with("n2 told n1, the leader of term 1"), "{}", found.sentence);
@@ -153,19 +160,22 @@ fn a_vote_goes_to_nobody_who_has_less_than_the_voter() {
         let last = Position { term, index };
         Grant { node: "n2", candidate: "n3", term: 3, last, delivered_us: 20, told_us: 25 }
     };
-    let fits = |grant: Grant<'_>| for_less(&[grant], from_ref(&has)).is_none();
+    let fits = |grant: Grant<'_>| voted_for_less(&[grant], from_ref(&has)).is_none();
     assert!(!fits(grant(2, 2)), "shorter");
     assert!(!fits(grant(1, 9)), "longer and older");
     assert!(fits(grant(2, 3)));
     assert!(fits(grant(3, 1)), "newer");
     assert!(fits(Grant { delivered_us: 12, ..grant(2, 2) }), "asked before it had them");
     assert!(fits(Grant { node: "n4", ..grant(2, 2) }), "another voter");
-    // Entries of an earlier term than their leader's, or that a later leader may have replaced.
     let old = Shown { answer: Some((Answer::Has(1), 15)), ..shown(2, (1, 1), &[], 10) };
-    assert!(for_less(&[grant(1, 0)], &[old]).is_none());
+    assert!(voted_for_less(&[grant(1, 0)], from_ref(&old)).is_some());
+    // What a later leader may have replaced, if only the one that was elected.
     let later = Grant { term: 4, ..grant(2, 2) };
-    assert!(for_less(&[later], &[has.clone(), shown(3, (0, 0), &[], 18)]).is_none());
-    assert!(for_less(&[later], &[has.clone(), shown(3, (0, 0), &[], 30)]).is_some());
-    let found = for_less(&[grant(2, 2)], from_ref(&has)).unwrap();
+    for term in [3, 4] {
+        let heard = |at_us| [has.clone(), shown(term, (0, 0), &[], at_us)];
+        assert!(voted_for_less(&[later], &heard(18)).is_none());
+        assert!(voted_for_less(&[later], &heard(30)).is_some());
+    }
+    let found = voted_for_less(&[grant(2, 2)], from_ref(&has)).unwrap();
     assert_eq!((found.since_us, found.at_us), (15, 25));
 }

@@ -24,7 +24,7 @@ pub struct Shown<'a> {
     pub peer: &'a str,
     /// The term that it leads.
     pub term: u64,
-    /// The entry before those it showed; a snapshot ends with it.
+    /// The entry before those it showed; a snapshot ends with it. Of term 0: it did not say which.
     pub before: Position,
     /// The terms of the entries after it.
     pub terms: Vec<u64>,
@@ -67,15 +67,14 @@ pub struct Grant<'a> {
 impl Shown<'_> {
     /// The index of the last entry that it tells of.
     fn last(&self) -> u64 {
-        self.before.index + self.terms.len() as u64
+        self.before.index.saturating_add(self.terms.len() as u64)
     }
 
     /// Every entry that it tells of.
     fn positions(&self) -> impl Iterator<Item = Position> {
-        let after = (self.before.index + 1..).zip(&self.terms);
+        let after = (self.before.index.saturating_add(1)..).zip(&self.terms);
         let after = after.map(|(index, term)| Position { term: *term, index });
-        // Before the first entry is nothing.
-        std::iter::once(self.before).filter(|before| before.index > 0).chain(after)
+        std::iter::once(self.before).filter(|before| before.term > 0).chain(after)
     }
 
     /// The last entry that the other said it has, if this told of it.
@@ -105,12 +104,12 @@ pub fn not_kept<'a>(shown: &'a [Shown<'a>]) -> Option<Finding> {
     }
     let mut committed: BTreeMap<u64, (u64, &Shown<'_>)> = BTreeMap::new();
     leaders.into_values().find_map(|leader| {
-        let said = leader.commit?;
         let another = leader.entries.iter().find_map(|(index, (term, by))| {
             let (committed_term, said) = committed.get(index)?;
             let entry = Position { term: *committed_term, index: *index };
             (term != committed_term).then(|| replaced(entry, said, *term, by))
         });
+        let said = leader.commit?;
         let safe = leader.entries.range(..=said.commit);
         committed.extend(safe.map(|(index, (term, _))| (*index, (*term, said))));
         another
@@ -134,7 +133,7 @@ fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Fin
         by.peer,
         seconds(by.sent_us),
     );
-    found(said.sent_us, by.sent_us, sentence)
+    found(said.sent_us.min(by.sent_us), said.sent_us.max(by.sent_us), sentence)
 }
 
 /// The first follower that said it has entries, and to the same leader that it lacks them.
@@ -149,12 +148,13 @@ pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
-        let commit = known_to_be_committed(shown, it.peer, delivered_us);
-        let is_due = (commit..=has.index).contains(&it.before.index);
+        let is_due = (1..=has.index).contains(&it.before.index)
+            && it.before.term > 0
+            && it.before.index >= may_be_compacted(shown, it.peer, lacks_us);
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
-                 that it lacks the entry {}. What it says it has should be on its disk.",
+                 that it lacks the entry {}. What it said it has it should keep, also over a restart.",
                 it.peer,
                 it.leader,
                 it.term,
@@ -168,27 +168,31 @@ pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
     })
 }
 
-/// Up to where `node` may have learned by then that its log is committed: no further than it was
-/// shown to be the leader's. What is before that may be gone from it: a snapshot stands for it.
-fn known_to_be_committed(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
-    let known = shown.iter().filter(|it| {
-        let heard = it.peer == node && it.delivered_us.is_some_and(|us| us <= by_us);
-        heard && !matches!(it.answer, Some((Answer::Lacks, _)))
-            || it.leader == node && it.sent_us <= by_us
-    });
-    known.map(|it| it.commit.min(it.last())).max().unwrap_or_default()
+/// Up to where a snapshot may have taken the place of entries in the log of `node`: no further than
+/// it had seen entries by then, and had been told that they are committed.
+fn may_be_compacted(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
+    let heard = |it: &&Shown<'_>| {
+        it.peer == node
+            && it.delivered_us.is_some_and(|us| us <= by_us)
+            && !matches!(it.answer, Some((Answer::Lacks, _)))
+    };
+    let heard = || shown.iter().filter(heard);
+    let committed = heard().map(|it| it.commit).max().unwrap_or_default();
+    let seen = heard().map(Shown::last).max().unwrap_or_default();
+    // A leader knows first what is committed.
+    let led = shown.iter().filter(|it| it.leader == node && it.sent_us <= by_us);
+    committed.min(seen).max(led.map(Shown::last).max().unwrap_or_default())
 }
 
 /// The first vote for a candidate whose log ended before one that the voter had said it has.
-pub fn for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Finding> {
+pub fn voted_for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Finding> {
     grants.iter().find_map(|grant| {
-        let before = |us: u64| us < grant.delivered_us;
-        let own = || shown.iter().filter(|it| it.peer == grant.node && it.term < grant.term);
-        // A leader's entries of its own term stay until a later leader is heard.
-        let arrived = own().filter(|it| it.delivered_us.is_some_and(|us| us < grant.told_us));
-        let latest = arrived.map(|it| it.term).max()?;
-        let told = own().filter(|it| it.term == latest).filter_map(|it| it.acknowledged());
-        let told = told.filter(|(has, told_us)| has.term == latest && before(*told_us));
+        let own = || shown.iter().filter(|it| it.peer == grant.node && it.term <= grant.term);
+        // What a leader was told stays until a later one is heard.
+        let arrived = own().filter(|it| it.delivered_us.is_some_and(|us| us <= grant.told_us));
+        let latest = arrived.map(|it| it.term).max().filter(|latest| *latest < grant.term)?;
+        let told = own().filter(|it| it.term == latest).filter_map(Shown::acknowledged);
+        let told = told.filter(|(_, told_us)| *told_us < grant.delivered_us);
         let (has, has_us) = told.max_by_key(|(has, _)| has.index)?;
         (grant.last < has).then(|| {
             let sentence = format!(

@@ -249,7 +249,7 @@ impl Aim {
     /// Whether it only makes sense after another message.
     pub fn follows(&self) -> bool {
         let is_role = |name: &Option<String>| {
-            let name = name.as_ref().map(|name| name.trim_start_matches(NOT));
+            let name = name.as_ref().map(|name| name.strip_prefix(NOT).unwrap_or(name));
             name.is_some_and(|name| [SENDER, RECEIVER, OTHER].contains(&name))
         };
         self.same.is_some() || is_role(&self.from) || is_role(&self.to)

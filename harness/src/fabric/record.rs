@@ -26,7 +26,7 @@ const BATCH: usize = 128;
 /// How many batches may wait for the disk before messages wait for it too: memory stays bounded.
 const QUEUE: usize = 64;
 /// A longer body is cut in the record, with its length and hash.
-const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 
 /// One message from one sender to one receiver, from its sending to its end. Times are in
 /// microseconds since the start of the run.

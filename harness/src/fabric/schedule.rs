@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decode::Decoder,
-    fault::{Aim, Entry, Fault, Kind, Mode, Phase, RECEIVER, SENDER, Shape, Trigger},
+    fault::{Aim, Entry, Fault, Kind, Mode, NOT, OTHER, Phase, RECEIVER, SENDER, Shape, Trigger},
 };
 
 /// A fault that a scenario wants, as `lab.toml` writes it.
@@ -22,7 +22,7 @@ pub struct FaultSpec {
     /// Which messages set it off; without an aim it strikes at a random time.
     pub aim: Option<Aim>,
     /// Its messages count only after the fault of this id has struck (while it holds its message, if
-    /// that is what it does): `times` for each time that the other does.
+    /// that is what it does): it strikes `times` times for each strike of the other.
     pub after: Option<String>,
     /// Which nodes: `"all"`, `"sender"`, `"receiver"`, `"both"`, or how many. One by default.
     #[serde(default)]
@@ -178,6 +178,13 @@ impl FaultSpec {
 fn check_aim(kind: Kind, aim: &Aim, phase: Phase, decoder: &Decoder) -> Result<()> {
     let method = &aim.method;
     ensure!(decoder.knows(method), "{kind} is aimed at {method}, which this lab does not have");
+    for name in [&aim.from, &aim.to].into_iter().flatten() {
+        ensure!(
+            is_somebody(name),
+            "{kind}: from and to name a node (n1), a client (c1), \"sender\", \"receiver\" or \
+             \"other\", perhaps with a ! before it; \"{name}\" is none of these"
+        );
+    }
     for field in [&aim.same, &aim.request].into_iter().flatten() {
         ensure!(
             decoder.asks_with(method, field),
@@ -195,6 +202,13 @@ fn check_aim(kind: Kind, aim: &Aim, phase: Phase, decoder: &Decoder) -> Result<(
         "{kind}: an aim at what a reply says needs phase = \"reply\""
     );
     Ok(())
+}
+
+fn is_somebody(name: &str) -> bool {
+    let name = name.strip_prefix(NOT).unwrap_or(name);
+    let is_number = |number: &str| number.parse::<u32>().is_ok();
+    [SENDER, RECEIVER, OTHER].contains(&name)
+        || name.strip_prefix(['n', 'c']).is_some_and(is_number)
 }
 
 /// Draws the faults that `specs` want among `nodes`, the timed ones inside `window_ms` (from and

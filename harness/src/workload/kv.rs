@@ -131,6 +131,7 @@ impl Workload for KvWorkload {
     ) -> Charges {
         let Evidence { history, messages, weather, restarts, outages, stored_bytes, end_us } =
             evidence;
+        let shown = peers::shown(messages);
         let mut undecided = None;
         let check = |name: &str| match name {
             "linearizable" => match linearizable(history) {
@@ -149,11 +150,9 @@ impl Workload for KvWorkload {
             }
             "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
             "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
-            "committed_kept" => logs::not_kept(&peers::shown(messages)),
-            "acknowledged_kept" => logs::taken_back(&peers::shown(messages)),
-            "votes_for_no_less" => {
-                logs::for_less(&peers::grants(messages), &peers::shown(messages))
-            }
+            "committed_kept" => logs::not_kept(&shown),
+            "acknowledged_kept" => logs::taken_back(&shown),
+            "votes_for_no_less" => logs::voted_for_less(&peers::grants(messages), &shown),
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             "disk_bounded" => {
                 evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)

@@ -23,8 +23,8 @@ pub fn kept_too_much(messages: &[Message], most: u64) -> Option<Finding> {
     let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
     appends.into_iter().find_map(|message| {
         let it: wire::AppendEntriesRequest = decode(&message.request)?;
-        let first = it.prev_index + 1;
-        let is_old = !it.entries.is_empty() && it.commit > it.prev_index + most;
+        let first = it.prev_index.saturating_add(1);
+        let is_old = !it.entries.is_empty() && it.commit > it.prev_index.saturating_add(most);
         is_old.then(|| {
             let sentence = format!(
                 "{} sent {} the entry {first} at {}, when {} were committed. It should have put a \

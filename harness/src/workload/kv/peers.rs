@@ -130,7 +130,7 @@ fn installed(message: &Message) -> Option<Shown<'_>> {
     }
     let it: wire::SnapshotRequest = decode(&message.request)?;
     let reply: Option<wire::SnapshotReply> = message.reply.as_ref().and_then(decode);
-    let size = it.offset + it.data.len() as u64;
+    let size = it.offset.saturating_add(it.data.len() as u64);
     let has_all = |reply: &wire::SnapshotReply| reply.term == it.term && reply.received >= size;
     let is_there = it.done && reply.as_ref().is_some_and(has_all);
     Some(Shown {
