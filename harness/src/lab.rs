@@ -49,7 +49,7 @@ pub struct Milestone {
     pub id: String,
     /// The gap that breaks it while it is open.
     pub gap: u32,
-    /// Other gaps that can break it while they are open.
+    /// The other gaps that have to be closed: with these and its own it passes.
     #[serde(default)]
     pub also: Vec<u32>,
     /// What it is worth.
@@ -109,6 +109,13 @@ fn default_calm_ms() -> [u64; 2] {
 /// How many nodes a cluster may have: a port block has room for no more.
 pub const MAX_NODES: usize = 9;
 const MAX_CLIENTS: u32 = 64;
+
+impl Milestone {
+    /// The gaps that have to be closed before it can pass.
+    pub fn needs(&self) -> BTreeSet<u32> {
+        self.also.iter().copied().chain([self.gap]).collect()
+    }
+}
 
 impl Lab {
     /// Every lab of the workspace, by name.

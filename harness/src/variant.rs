@@ -1,7 +1,7 @@
 //! Variants: the lab with its gap files swapped, by one mechanism for all of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::{Path, PathBuf},
     str::FromStr,
@@ -22,6 +22,8 @@ pub enum Variant {
     Reference,
     /// The reference with one gap left naive.
     Gap(u32),
+    /// The pristine lab with these gaps filled.
+    Closed(BTreeSet<u32>),
     /// A plausible mistake, kept as a patch to the reference.
     Wrong(String),
     /// A submission: its gap files laid over the pristine lab.
@@ -43,11 +45,18 @@ impl FromStr for Variant {
                 let number = text["gap:".len()..].parse();
                 Self::Gap(number.with_context(|| format!("{text}: write gap: and its number"))?)
             }
+            _ if text.starts_with("closed:") => {
+                let numbers = text["closed:".len()..].split(',').map(str::parse);
+                let numbers: Result<_, _> = numbers.collect();
+                Self::Closed(numbers.with_context(|| {
+                    format!("{text}: write closed: and numbers of gaps, with commas in between")
+                })?)
+            }
             _ if text.starts_with("wrong:") => Self::Wrong(text["wrong:".len()..].to_owned()),
             _ if Path::new(text).is_dir() => Self::Folder(PathBuf::from(text)),
             _ => bail!(
                 "\"{text}\" is no variant and no folder; use mine, starter, reference, gap:N, \
-                 wrong:NAME, or the folder of a submission"
+                 closed:N,M, wrong:NAME, or the folder of a submission"
             ),
         })
     }
@@ -60,6 +69,10 @@ impl fmt::Display for Variant {
             Self::Starter => formatter.write_str("starter"),
             Self::Reference => formatter.write_str("reference"),
             Self::Gap(number) => write!(formatter, "gap:{number}"),
+            Self::Closed(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+                write!(formatter, "closed:{}", numbers.join(","))
+            }
             Self::Wrong(name) => write!(formatter, "wrong:{name}"),
             Self::Folder(path) => write!(formatter, "{}", path.display()),
         }
@@ -95,6 +108,17 @@ impl Variant {
                 let mixed = mix(&reference, &starter(lab)?, |gap| gap == *number)?;
                 ensure!(mixed != reference, "lab {} has no gap {number}", lab.name);
                 mixed
+            }
+            Self::Closed(numbers) => {
+                let reference = answers.reference()?;
+                let mut known = BTreeSet::new();
+                for text in reference.values() {
+                    known.extend(GapFile::parse(text)?.gaps.into_iter().map(|(number, _)| number));
+                }
+                if let Some(unknown) = numbers.difference(&known).next() {
+                    bail!("lab {} has no gap {unknown}", lab.name);
+                }
+                mix(&starter(lab)?, &reference, |gap| numbers.contains(&gap))?
             }
             Self::Wrong(name) => answers.wrong(name)?.applied(&answers.reference()?)?,
             Self::Folder(folder) => submission(lab, folder)?,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, seconds};
+use super::{Finding, seconds, terms::Restart};
 
 /// Where an entry is, ordered as section 5.4.1 orders the ends of two logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,8 +136,9 @@ fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Fin
     found(said.sent_us.min(by.sent_us), said.sent_us.max(by.sent_us), sentence)
 }
 
-/// The first follower that said it has entries, and to the same leader that it lacks them.
-pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
+/// The first follower that said it has entries, and after a restart to the same leader that it lacks
+/// them.
+pub fn taken_back(shown: &[Shown<'_>], restarts: &[Restart]) -> Option<Finding> {
     let mut told: BTreeMap<(u64, &str), Vec<(Position, u64)>> = BTreeMap::new();
     for it in shown {
         told.entry((it.term, it.peer)).or_default().extend(it.acknowledged());
@@ -148,13 +149,15 @@ pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
-        let is_due = (1..=has.index).contains(&it.before.index)
+        let fell = |it: &Restart, by: &str| it.node == by && (has_us..lacks_us).contains(&it.fell_us);
+        let is_due = restarts.iter().any(|restart| fell(restart, it.peer))
+            && (1..=has.index).contains(&it.before.index)
             && it.before.term > 0
             && it.before.index >= may_be_compacted(shown, it.peer, lacks_us);
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
-                 that it lacks the entry {}. What it said it has it should keep, also over a restart.",
+                 that it lacks the entry {}, after a restart. What it says it has should be on its disk.",
                 it.peer,
                 it.leader,
                 it.term,

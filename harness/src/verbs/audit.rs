@@ -118,7 +118,8 @@ fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Resu
     println!(
         "{table}\n* is demanded: the starter and every wrong answer pass quiet, each is caught"
     );
-    println!("  by the milestone it names, each gap by its own, and the reference by none.");
+    println!("  by the milestone it names, each gap by its own, and the reference by none;");
+    println!("  a milestone passes when the gaps are closed that lab.toml names for it.");
     let ungraded = ungraded_gaps(lab)?;
     if !ungraded.is_empty() {
         println!("No milestone grades these gaps yet: {ungraded:?}");
@@ -227,6 +228,12 @@ fn rows(workspace: &Workspace, lab: &Lab) -> Result<Vec<Row>> {
             false => Demand::Nothing,
         }),
         caught_somewhere: gap == quiet.gap,
+    }));
+    // Whoever goes from gap to gap sees each promise kept in its turn.
+    rows.extend(lab.milestones.iter().filter(|it| it.id != quiet.id).map(|milestone| Row {
+        variant: Variant::Closed(milestone.needs()),
+        demands: each(&|it| if it.id == milestone.id { Demand::Pass } else { Demand::Nothing }),
+        caught_somewhere: false,
     }));
     for name in answers.wrong_names() {
         let wrong = answers.wrong(&name)?;

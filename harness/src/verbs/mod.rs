@@ -25,7 +25,7 @@ use crate::{
 pub struct Code {
     /// The lab, for instance lock
     lab: String,
-    /// Whose code: mine, starter, reference, gap:N, wrong:NAME, or the folder of a submission
+    /// Whose code: mine, starter, reference, gap:N, closed:N,M, wrong:NAME, or the folder of a submission
     #[arg(long, default_value = "mine")]
     variant: String,
 }

@@ -36,11 +36,14 @@ struct Options {
     read_percent: u32,
     /// How many of the clients, from the second on, only read.
     readers: u32,
+    /// Whether a read is a compare-and-set that fits nothing: it goes through the log, and shows
+    /// what is there however reads are answered.
+    reads_by_cas: bool,
+    /// Whether a client that got no answer asks again. One that does not never knows what became of
+    /// its write.
+    asks_again: bool,
     /// How long values are at least, in bytes.
     value_bytes: usize,
-    /// Whether a majority has to confirm every read: asked where it is about reads, since the code
-    /// may not be written yet.
-    reads_confirmed: bool,
     /// How many committed entries a leader may keep.
     log_entries: u64,
     /// How many bytes a node may have on its disk.
@@ -55,8 +58,9 @@ impl Default for Options {
             call_timeout_ms: 400,
             read_percent: 40,
             readers: 0,
+            reads_by_cas: false,
+            asks_again: true,
             value_bytes: 0,
-            reads_confirmed: false,
             log_entries: 500,
             disk_bytes: 16 << 20,
         }
@@ -143,7 +147,6 @@ impl Workload for KvWorkload {
             },
             "never_stale" => evidence::told_stale(history),
             "done_once" => sessions::done_once(&evidence::told(messages)),
-            "reads_confirmed" if !self.options.reads_confirmed => None,
             "reads_confirmed" => {
                 let (reads, exchanges) = (evidence::reads(messages), peers::exchanges(messages));
                 reads::unconfirmed(&reads, &exchanges, weather.nodes())
@@ -151,7 +154,7 @@ impl Workload for KvWorkload {
             "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
             "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
             "committed_kept" => logs::not_kept(&shown),
-            "acknowledged_kept" => logs::taken_back(&shown),
+            "acknowledged_kept" => logs::taken_back(&shown, restarts),
             "votes_for_no_less" => logs::voted_for_less(&peers::grants(messages), &shown),
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             "disk_bounded" => {

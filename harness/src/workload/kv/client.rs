@@ -23,6 +23,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// The pause before an operation is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
+/// What nobody writes.
+const NEVER_THERE: &str = "never there";
 
 /// One client.
 pub struct KvClient {
@@ -35,6 +37,8 @@ pub struct KvClient {
     /// Whom it has asked about the operation that is under way, since the last time that it had
     /// asked everybody.
     asked: BTreeSet<usize>,
+    /// Whether its last operation had a result.
+    was_answered: bool,
     options: Options,
     history: History,
     clock: RunClock,
@@ -81,6 +85,7 @@ impl KvClient {
             nodes: client.channels.into_iter().map(connect).collect(),
             favourite: 0,
             asked: BTreeSet::new(),
+            was_answered: false,
             options,
             history: client.history,
             clock: client.clock,
@@ -101,10 +106,14 @@ impl KvClient {
     fn choose(&mut self, key: &str) -> Ask {
         // The first one writes, however few there are.
         let only_reads = (2..=self.options.readers + 1).contains(&self.number);
-        if only_reads || self.random.random_range(0..100) < self.options.read_percent {
+        let reads = only_reads || self.random.random_range(0..100) < self.options.read_percent;
+        if reads && !self.options.reads_by_cas {
             return Ask::Get;
         }
         self.seq += 1;
+        if reads {
+            return Ask::Cas(Some(NEVER_THERE.to_owned()), NEVER_THERE.to_owned());
+        }
         // No two writes write the same, so that a reader can tell whose it saw.
         let value = format!("{}.{} ", self.name, self.seq);
         let padded = format!("{value:.<width$}", width = self.options.value_bytes);
@@ -116,8 +125,13 @@ impl KvClient {
         }
     }
 
-    /// Sends an operation until it has a result, or the client has no more patience.
+    /// Sends an operation until it has a result, or the client has no more patience. Whoever does
+    /// not ask again sends it once, to the node that answered last, if any.
     async fn operate(&mut self, key: &str, ask: Ask) {
+        if !self.options.asks_again && !self.was_answered {
+            self.find_leader(key).await;
+        }
+        self.was_answered = false;
         let pending = self.call(key, &ask);
         let give_up = Instant::now() + PATIENCE;
         let limit = Duration::from_millis(self.options.call_timeout_ms);
@@ -131,6 +145,7 @@ impl KvClient {
             match step {
                 Step::Done(result) => {
                     self.remember(key, &ask, &result);
+                    self.was_answered = true;
                     pending.tried(&node, call_us, result.clone());
                     return pending.returned(result);
                 }
@@ -139,9 +154,29 @@ impl KvClient {
                     self.turn_to(hint);
                 }
             }
+            if !self.options.asks_again {
+                break;
+            }
             sleep(RETRY_PAUSE).await;
         }
         self.seen.remove(key);
+    }
+
+    /// Asks one node after the other for what is at `key`, whatever it is, until one answers.
+    async fn find_leader(&mut self, key: &str) {
+        let give_up = Instant::now() + PATIENCE;
+        let limit = Duration::from_millis(self.options.call_timeout_ms);
+        let session = wire::Session::default();
+        self.asked.clear();
+        while Instant::now() < give_up {
+            let stub = self.nodes[self.favourite].1.clone();
+            match timeout(limit, send(stub, key, &Ask::Get, &session)).await {
+                Ok(Step::Done(_)) => return,
+                Ok(Step::Again(_, hint)) => self.turn_to(hint),
+                Err(_) => self.turn_to(None),
+            }
+            sleep(RETRY_PAUSE).await;
+        }
     }
 
     fn call(&self, key: &str, ask: &Ask) -> Pending {
