@@ -21,6 +21,8 @@ fn names_that_do_not_exist_are_refused_with_those_that_do() {
     refused(&lab(&["grade", "lock", "--variant", "refrence"]), &["refrence", "wrong:NAME"]);
     refused(&lab(&["grade", "lock", "--variant", "gap:99"]), &["no gap 99"]);
     refused(&lab(&["grade", "lock", "--variant", "gap:x"]), &["gap:x"]);
+    refused(&lab(&["grade", "lock", "--variant", "closed:1,99"]), &["no gap 99"]);
+    refused(&lab(&["grade", "lock", "--variant", "closed:1;2"]), &["closed:1;2", "commas"]);
     refused(&lab(&["grade", "lock", "--variant", "wrong:none"]), &["\"none\"", "reentrant"]);
     refused(&lab(&["replay", "labs"]), &["labs", "not the folder of a run"]);
     refused(&lab(&["audit", "lok"]), &["lok"]);

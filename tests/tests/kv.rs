@@ -17,6 +17,27 @@ fn the_reference_passes_and_the_starter_does_on_a_quiet_day() {
 }
 
 #[test]
+fn whoever_goes_from_gap_to_gap_sees_each_promise_kept_in_its_turn() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    let turns = [
+        ("closed:1,2", "durability"),
+        ("closed:1,2,4", "election"),
+        ("closed:1,2,3,4", "commit"),
+        ("closed:1,2,3,4,5", "repair"),
+        ("closed:1,2,3,4,5,6", "exactly-once"),
+        ("closed:1,2,3,4,5,6,7", "reads"),
+        ("closed:1,2,3,4,5,6,7,8", "snapshots"),
+    ];
+    for (variant, milestone) in turns {
+        let done = lab(&["grade", "kv", "--variant", variant, "--milestone", milestone]);
+        assert_eq!(done.code, 0, "{variant}: {}{}", done.stdout, done.stderr);
+    }
+}
+
+#[test]
 fn simulated_elections_logs_and_deaf_nodes_are_weathered_by_the_reference() {
     if !answers_are_here() {
         return;

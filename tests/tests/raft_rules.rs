@@ -4,7 +4,7 @@
 use std::slice::from_ref;
 
 use harness::checker::{
-    logs::{self, Answer, Grant, Position, Shown, not_kept, taken_back, voted_for_less},
+    logs::{Answer, Grant, Position, Shown, not_kept, not_saved, taken_back, voted_for_less},
     reads::{Exchange, Read, unconfirmed},
     sessions::{Told, done_once},
     terms::{Restart, Word, forgotten},
@@ -129,8 +129,6 @@ fn what_a_follower_said_it_has_it_has_later() {
         let answer = Some((Answer::Lacks, at_us + 5));
         Shown { answer, ..shown(1, (1, index), &[], at_us) }
     };
-    let restarts = [restart("n2", 16, 17), restart("n3", 16, 17)];
-    let taken_back = |shown: &[Shown<'_>]| taken_back(shown, &restarts);
     let keeps = |later: Shown<'_>| taken_back(&[later, has.clone()]).is_none();
     assert!(!keeps(lacks(3, 20)));
     assert!(!keeps(lacks(2, 20)));
@@ -151,7 +149,8 @@ fn what_a_follower_said_it_has_it_has_later() {
     let unknown = Shown { before: Position { term: 0, index: 3 }, ..lacks(3, 20) };
     assert!(taken_back(&[has.clone(), unknown]).is_none(), "of a term that was not said");
     let log = [has, lacks(2, 20)];
-    assert!(logs::taken_back(&log, &[restart("n1", 16, 17), restart("n2", 14, 16)]).is_none());
+    assert_eq!(not_saved(&log, &[restart("n1", 16, 17), restart("n2", 14, 16)]), None);
+    assert_eq!(not_saved(&log, &[restart("n2", 16, 17)]), taken_back(&log));
     let found = taken_back(&log).unwrap();
     assert_eq!((found.since_us, found.at_us), (15, 25));
     assert!(found.sentence.starts_with("n2 told n1, the leader of term 1"), "{}", found.sentence);

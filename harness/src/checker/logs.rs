@@ -138,7 +138,20 @@ fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Fin
 
 /// The first follower that said it has entries, and after a restart to the same leader that it lacks
 /// them.
-pub fn taken_back(shown: &[Shown<'_>], restarts: &[Restart]) -> Option<Finding> {
+pub fn not_saved(shown: &[Shown<'_>], restarts: &[Restart]) -> Option<Finding> {
+    taken_back_if(shown, |node, from_us, until_us| {
+        let mut falls = restarts.iter().filter(|it| it.node == node).map(|it| it.fell_us);
+        falls.any(|fell_us| (from_us..until_us).contains(&fell_us))
+    })
+}
+
+/// The same, whether it was restarted or not.
+pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
+    taken_back_if(shown, |_, _, _| true)
+}
+
+/// Such a follower, if it counts that this node lacks what it had between these two moments.
+fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -> Option<Finding> {
     let mut told: BTreeMap<(u64, &str), Vec<(Position, u64)>> = BTreeMap::new();
     for it in shown {
         told.entry((it.term, it.peer)).or_default().extend(it.acknowledged());
@@ -149,15 +162,14 @@ pub fn taken_back(shown: &[Shown<'_>], restarts: &[Restart]) -> Option<Finding> 
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
-        let fell = |it: &Restart, by: &str| it.node == by && (has_us..lacks_us).contains(&it.fell_us);
-        let is_due = restarts.iter().any(|restart| fell(restart, it.peer))
+        let is_due = counts(it.peer, has_us, lacks_us)
             && (1..=has.index).contains(&it.before.index)
             && it.before.term > 0
             && it.before.index >= may_be_compacted(shown, it.peer, lacks_us);
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
-                 that it lacks the entry {}, after a restart. What it says it has should be on its disk.",
+                 that it lacks the entry {}. What it says it has should be on its disk, and stay.",
                 it.peer,
                 it.leader,
                 it.term,

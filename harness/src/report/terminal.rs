@@ -131,17 +131,18 @@ fn next_step(lab: &Lab, grade: &Grade) -> String {
         };
     };
     let known = lab.milestones.iter().find(|known| known.id == open.id);
-    let (gap, also) = known.map_or((0, &[][..]), |it| (it.gap, &it.also[..]));
-    let also: Vec<String> = also.iter().map(u32::to_string).collect();
-    let also = match also.is_empty() {
-        true => String::new(),
-        false => {
-            format!("\n       (if that is mended, one of {} can be behind it)", also.join(", "))
+    let gap = known.map_or(0, |it| it.gap);
+    let needs: Vec<_> = known.into_iter().flat_map(Milestone::needs).collect();
+    let needs = match &needs[..] {
+        [first @ .., last] if !first.is_empty() => {
+            let first: Vec<_> = first.iter().map(u32::to_string).collect();
+            format!("\n       (it passes when gaps {} and {last} are closed)", first.join(", "))
         }
+        _ => String::new(),
     };
     format!(
         "read about gap {gap} in labs/{name}/README.md, mend it, then\n       \
-         cargo lab grade {name} --milestone {}{also}",
+         cargo lab grade {name} --milestone {}{needs}",
         open.id
     )
 }

@@ -42,6 +42,8 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Demand {
     Pass,
+    /// Anything but passed: where other gaps are open a fault may wait in vain for its message.
+    Fail,
     /// `wrong` or `slow`.
     Caught,
     Exactly(Verdict),
@@ -52,6 +54,7 @@ impl Demand {
     fn is_met(self, verdict: Verdict) -> bool {
         match self {
             Self::Pass => verdict == Verdict::Passed,
+            Self::Fail => verdict != Verdict::Passed,
             Self::Caught => matches!(verdict, Verdict::Wrong | Verdict::Slow),
             Self::Exactly(wanted) => verdict == wanted,
             Self::Nothing => true,
@@ -63,6 +66,7 @@ impl fmt::Display for Demand {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pass => formatter.write_str("passed"),
+            Self::Fail => formatter.write_str("anything but passed"),
             Self::Caught => formatter.write_str("wrong or slow"),
             Self::Exactly(verdict) => write!(formatter, "{verdict}"),
             Self::Nothing => formatter.write_str("anything"),
@@ -116,9 +120,9 @@ fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Resu
         table.add_row([row.variant.to_string()].into_iter().chain(shown));
     }
     println!(
-        "{table}\n* is demanded: the starter and every wrong answer pass quiet, each is caught"
+        "{table}\n* is demanded: the starter and every wrong answer pass quiet, each wrong answer is"
     );
-    println!("  by the milestone it names, each gap by its own, and the reference by none;");
+    println!("  caught by the milestone it names, each gap by its own, and the reference by none;");
     println!("  a milestone passes when the gaps are closed that lab.toml names for it.");
     let ungraded = ungraded_gaps(lab)?;
     if !ungraded.is_empty() {
@@ -210,7 +214,7 @@ fn rows(workspace: &Workspace, lab: &Lab) -> Result<Vec<Row>> {
     let mut rows = vec![
         Row {
             variant: Variant::Starter,
-            demands: each(&|it| if it.id == quiet.id { Demand::Pass } else { Demand::Caught }),
+            demands: each(&|it| if it.id == quiet.id { Demand::Pass } else { Demand::Fail }),
             caught_somewhere: false,
         },
         Row {

@@ -105,6 +105,7 @@ impl Workload for KvWorkload {
             "one_leader",
             "terms_kept",
             "committed_kept",
+            "acknowledged_saved",
             "acknowledged_kept",
             "votes_for_no_less",
             "log_bounded",
@@ -154,7 +155,8 @@ impl Workload for KvWorkload {
             "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
             "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
             "committed_kept" => logs::not_kept(&shown),
-            "acknowledged_kept" => logs::taken_back(&shown, restarts),
+            "acknowledged_saved" => logs::not_saved(&shown, restarts),
+            "acknowledged_kept" => logs::taken_back(&shown),
             "votes_for_no_less" => logs::voted_for_less(&peers::grants(messages), &shown),
             "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
             "disk_bounded" => {

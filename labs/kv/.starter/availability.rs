@@ -6,13 +6,14 @@ use super::{Raft, Role};
 pub(super) const ELECTION_MS: u64 = 300;
 
 impl Raft {
-    // GAP 9: a vote can be split, a node can be cut off on one side. When does a node stand for
-
-    /// How long this node waits for a leader before it stands, in milliseconds.
+    /// How long this node waits for a leader before it stands, in milliseconds: not as long as others,
+    /// or votes would be split again and again.
     pub(super) fn draw_timeout_ms(&self) -> u64 {
-        let before = self.peers.iter().filter(|peer| **peer < self.id).count();
-        ELECTION_MS + 100 * before as u64
+        rand::random_range(ELECTION_MS..2 * ELECTION_MS)
     }
+
+    // GAP 9: a node can be cut off on one side. When does a node stand for election, and when does a
+    // leader stop?
 
     /// No leader has been heard of for that long.
     pub(super) fn on_election_due(&mut self) {

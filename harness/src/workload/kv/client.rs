@@ -52,6 +52,8 @@ pub struct KvClient {
 #[derive(Clone)]
 enum Ask {
     Get,
+    /// A compare-and-set that fits nothing.
+    GetByCas,
     Put(String),
     Append(String),
     Cas(Option<String>, String),
@@ -63,7 +65,7 @@ enum Step {
     /// The operation has this result.
     Done(Value),
     /// It may have happened or not: send it again, to this node if it is known.
-    Again(Value, Option<String>),
+    Again(Option<String>),
 }
 
 impl Actor for KvClient {
@@ -112,7 +114,7 @@ impl KvClient {
         }
         self.seq += 1;
         if reads {
-            return Ask::Cas(Some(NEVER_THERE.to_owned()), NEVER_THERE.to_owned());
+            return Ask::GetByCas;
         }
         // No two writes write the same, so that a reader can tell whose it saw.
         let value = format!("{}.{} ", self.name, self.seq);
@@ -126,63 +128,52 @@ impl KvClient {
     }
 
     /// Sends an operation until it has a result, or the client has no more patience. Whoever does
-    /// not ask again sends it once, to the node that answered last, if any.
+    /// not ask again sends it once, to a node that has just answered.
     async fn operate(&mut self, key: &str, ask: Ask) {
-        if !self.options.asks_again && !self.was_answered {
-            self.find_leader(key).await;
-        }
-        self.was_answered = false;
         let pending = self.call(key, &ask);
         let give_up = Instant::now() + PATIENCE;
-        let limit = Duration::from_millis(self.options.call_timeout_ms);
         let session = wire::Session { client: self.name.clone(), seq: self.seq };
         self.asked.clear();
         while Instant::now() < give_up {
-            let (node, stub) = self.nodes[self.favourite].clone();
-            let call_us = self.clock.now_us();
-            let step = timeout(limit, send(stub, key, &ask, &session)).await;
-            let step = step.unwrap_or_else(|_| Step::Again(json!("timeout"), None));
-            match step {
+            // Whatever is there: it is only to find out who leads.
+            let only_looks = !self.options.asks_again && !self.was_answered;
+            let sent = if only_looks { &Ask::Get } else { &ask };
+            match self.send(key, sent, &session, &pending).await {
+                Step::Done(_) if only_looks => self.was_answered = true,
                 Step::Done(result) => {
-                    self.remember(key, &ask, &result);
                     self.was_answered = true;
-                    pending.tried(&node, call_us, result.clone());
+                    self.remember(key, &ask, &result);
                     return pending.returned(result);
                 }
-                Step::Again(answer, hint) => {
-                    pending.tried(&node, call_us, answer);
+                Step::Again(hint) => {
+                    self.was_answered = false;
                     self.turn_to(hint);
+                    sleep(RETRY_PAUSE).await;
+                    if !self.options.asks_again && !only_looks {
+                        break;
+                    }
                 }
             }
-            if !self.options.asks_again {
-                break;
-            }
-            sleep(RETRY_PAUSE).await;
         }
         self.seen.remove(key);
     }
 
-    /// Asks one node after the other for what is at `key`, whatever it is, until one answers.
-    async fn find_leader(&mut self, key: &str) {
-        let give_up = Instant::now() + PATIENCE;
+    /// Sends what is asked for to the favourite, once.
+    async fn send(&self, key: &str, ask: &Ask, session: &wire::Session, pending: &Pending) -> Step {
+        let (node, stub) = self.nodes[self.favourite].clone();
+        let call_us = self.clock.now_us();
         let limit = Duration::from_millis(self.options.call_timeout_ms);
-        let session = wire::Session::default();
-        self.asked.clear();
-        while Instant::now() < give_up {
-            let stub = self.nodes[self.favourite].1.clone();
-            match timeout(limit, send(stub, key, &Ask::Get, &session)).await {
-                Ok(Step::Done(_)) => return,
-                Ok(Step::Again(_, hint)) => self.turn_to(hint),
-                Err(_) => self.turn_to(None),
-            }
-            sleep(RETRY_PAUSE).await;
-        }
+        let answer = timeout(limit, send(stub, key, ask, session)).await;
+        let (step, answer) = answer.unwrap_or_else(|_| (Step::Again(None), json!("timeout")));
+        pending.tried(&node, call_us, answer);
+        step
     }
 
     fn call(&self, key: &str, ask: &Ask) -> Pending {
         let seq = self.seq;
         let (op, details) = match ask {
             Ask::Get => ("get", json!({})),
+            Ask::GetByCas => ("get", json!({ "by": "cas", "seq": seq })),
             Ask::Put(value) => ("put", json!({ "value": value, "seq": seq })),
             Ask::Append(value) => ("append", json!({ "value": value, "seq": seq })),
             Ask::Cas(expected, value) => {
@@ -211,7 +202,7 @@ impl KvClient {
         let now = match ask {
             Ask::Put(value) => Some(value.clone()),
             Ask::Cas(_, value) if result["ok"] == true => Some(value.clone()),
-            Ask::Get | Ask::Cas(..) => text(),
+            Ask::Get | Ask::GetByCas | Ask::Cas(..) => text(),
             Ask::Append(_) => {
                 self.seen.remove(key);
                 return;
@@ -222,10 +213,19 @@ impl KvClient {
     }
 }
 
-async fn send(mut stub: Stub<Channel>, key: &str, ask: &Ask, session: &wire::Session) -> Step {
+async fn send(
+    mut stub: Stub<Channel>,
+    key: &str,
+    ask: &Ask,
+    session: &wire::Session,
+) -> (Step, Value) {
     let (key, session) = (key.to_owned(), Some(session.clone()));
     let reply = match ask.clone() {
         Ask::Get => stub.get(wire::GetRequest { key }).await,
+        Ask::GetByCas => {
+            let (expected, value) = (Some(NEVER_THERE.to_owned()), NEVER_THERE.to_owned());
+            stub.cas(wire::CasRequest { session, key, expected, value }).await
+        }
         Ask::Put(value) => stub.put(wire::PutRequest { session, key, value }).await,
         Ask::Append(value) => stub.append(wire::AppendRequest { session, key, value }).await,
         Ask::Cas(expected, value) => {
@@ -233,20 +233,22 @@ async fn send(mut stub: Stub<Channel>, key: &str, ask: &Ask, session: &wire::Ses
         }
         Ask::Delete => stub.delete(wire::DeleteRequest { session, key }).await,
     };
+    let done = |result: Value| (Step::Done(result.clone()), result);
+    let again = |answer| (Step::Again(None), answer);
     match reply.map(|reply| reply.into_inner().outcome) {
-        Ok(Some(Outcome::Ok(found))) => Step::Done(match ask {
+        Ok(Some(Outcome::Ok(found))) => done(match ask {
             Ask::Get => json!({ "ok": true, "value": found.value }),
             _ => json!({ "ok": true }),
         }),
         Ok(Some(Outcome::Mismatch(found))) => {
-            Step::Done(json!({ "ok": false, "value": found.value }))
+            done(json!({ "ok": matches!(ask, Ask::GetByCas), "value": found.value }))
         }
         Ok(Some(Outcome::NotLeader(wire::NotLeader { hint }))) => {
             let known = Some(hint.clone()).filter(|hint| !hint.is_empty());
-            Step::Again(json!({ "not_leader": hint }), known)
+            (Step::Again(known), json!({ "not_leader": hint }))
         }
-        Ok(Some(Outcome::Stale(_))) => Step::Again(json!("stale"), None),
-        Ok(_) => Step::Again(json!("unavailable"), None),
-        Err(status) => Step::Again(json!({ "error": status.to_string() }), None),
+        Ok(Some(Outcome::Stale(_))) => again(json!("stale")),
+        Ok(_) => again(json!("unavailable")),
+        Err(status) => again(json!({ "error": status.to_string() })),
     }
 }
