@@ -63,6 +63,9 @@ pub struct Milestone {
     pub title: String,
     /// The promise, in one sentence.
     pub promise: String,
+    /// What must hold in those of its scenarios that do not name it themselves.
+    #[serde(default)]
+    pub checks: Vec<String>,
     /// What is tried; seed S tries scenario S modulo their number.
     pub scenario: Vec<Scenario>,
 }
@@ -91,7 +94,8 @@ pub struct Scenario {
     /// What is broken.
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
-    /// What must hold, by the workload's names; all that it knows, unless some are named.
+    /// What must hold, by the workload's names; all that it knows, unless some are named here or by
+    /// the milestone.
     #[serde(default)]
     pub checks: Vec<String>,
     /// What must happen soon, by the workload's names, in milliseconds.
@@ -160,6 +164,10 @@ impl Lab {
             milestones: file.milestone,
             dir,
         };
+        for milestone in &mut lab.milestones {
+            let unnamed = milestone.scenario.iter_mut().filter(|it| it.checks.is_empty());
+            unnamed.for_each(|scenario| scenario.checks.clone_from(&milestone.checks));
+        }
         let mut scenarios = lab.milestones.iter_mut().flat_map(|it| &mut it.scenario);
         scenarios.try_for_each(Scenario::check_by_all).with_context(|| shown.clone())?;
         lab.check(name).with_context(|| shown.clone())?;
