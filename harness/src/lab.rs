@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -285,7 +285,9 @@ impl Scenario {
             (workload.bounds(), self.bounds.keys().collect(), "bounds"),
         ] {
             let unknown = wanted.iter().find(|name| !known.contains(&name.as_str()));
-            ensure!(unknown.is_none(), "{what} names {unknown:?}; there is: {}", known.join(", "));
+            if let Some(unknown) = unknown {
+                bail!("{what} names \"{unknown}\"; there is: {}", known.join(", "));
+            }
         }
         let decoder = Decoder::new(workload.descriptors())?;
         schedule::check(&self.faults, self.nodes, &decoder)
