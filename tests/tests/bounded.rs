@@ -111,3 +111,31 @@ fn a_disk_that_fills_is_found() {
     assert_eq!(on_disk(10), None);
     assert!(on_disk(300).unwrap().starts_with("n3 had 307200 KiB on its disk"));
 }
+
+#[test]
+fn numbers_that_make_no_sense_are_judged_like_others() {
+    let (leader, most) = ("n1".to_owned(), u64::MAX);
+    let append = AppendEntriesRequest {
+        leader: leader.clone(),
+        term: most,
+        prev_index: most,
+        prev_term: most,
+        entries: vec![Entry { term: most, command: None }; 2],
+        commit: most,
+    };
+    let install = SnapshotRequest {
+        leader,
+        last_index: most,
+        term: most,
+        last_term: most,
+        offset: most,
+        data: vec![7],
+        done: true,
+    };
+    let messages = vec![sent("AppendEntries", &append), sent("InstallSnapshot", &install)];
+    let kv = workload::named("kv", &toml::Table::new()).unwrap();
+    let checks: Vec<_> = kv.checks().iter().map(|&check| check.to_owned()).collect();
+    let evidence = Evidence { messages, outages: 2, ..Evidence::default() };
+    let charges = kv.judge(&evidence, &checks, &BTreeMap::new());
+    assert!(charges.findings.is_empty(), "{:?}", charges.findings);
+}

@@ -72,7 +72,7 @@ impl Shown<'_> {
 
     /// Every entry that it tells of.
     fn positions(&self) -> impl Iterator<Item = Position> {
-        let after = (self.before.index.saturating_add(1)..).zip(&self.terms);
+        let after = (self.before.index.saturating_add(1)..=u64::MAX).zip(&self.terms);
         let after = after.map(|(index, term)| Position { term: *term, index });
         std::iter::once(self.before).filter(|before| before.term > 0).chain(after)
     }

@@ -218,6 +218,7 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
     let mut entries: Vec<Entry> = Vec::new();
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for spec in specs {
+        let first = entries.len();
         let anchors: Vec<Option<usize>> = match &spec.after {
             Some(id) => places[id.as_str()].iter().copied().map(Some).collect(),
             None => vec![None],
@@ -226,10 +227,8 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
             // After another fault, messages are counted anew.
             let mut nth = 0;
             for _ in 0..spec.times {
-                let for_ms = match spec.kind.is_on_message() {
-                    true => 0,
-                    false => random.random_range(spec.for_ms[0]..=spec.for_ms[1]),
-                };
+                let for_ms =
+                    if spec.kind.is_on_message() { 0 } else { draw_ms(spec.for_ms, &mut random) };
                 let when = match &spec.aim {
                     Some(aim) => {
                         nth += random.random_range(1..=spec.spread);
@@ -238,11 +237,11 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
                     }
                     None => Trigger::AtMs(draw_start_ms(window_ms, for_ms, &mut random)),
                 };
-                if let Some(id) = &spec.id {
-                    places.entry(id).or_default().push(entries.len());
-                }
                 entries.push(Entry { when, fault: draw_fault(spec, nodes, &mut random), for_ms });
             }
+        }
+        if let Some(id) = &spec.id {
+            places.entry(id).or_default().extend(first..entries.len());
         }
     }
     entries

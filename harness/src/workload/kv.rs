@@ -5,7 +5,7 @@ mod evidence;
 mod peers;
 mod traffic;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::LazyCell, collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, ensure};
 use proto::kv as wire;
@@ -136,7 +136,9 @@ impl Workload for KvWorkload {
     ) -> Charges {
         let Evidence { history, messages, weather, restarts, outages, stored_bytes, end_us } =
             evidence;
-        let shown = peers::shown(messages);
+        // Decoded where a check asks for it, and once.
+        let calls = LazyCell::new(|| peers::calls(messages));
+        let shown = LazyCell::new(|| peers::shown(&calls));
         let mut undecided = None;
         let check = |name: &str| match name {
             "linearizable" => match linearizable(history) {
@@ -149,21 +151,21 @@ impl Workload for KvWorkload {
             "never_stale" => evidence::told_stale(history),
             "done_once" => sessions::done_once(&evidence::told(messages)),
             "reads_confirmed" => {
-                let (reads, exchanges) = (evidence::reads(messages), peers::exchanges(messages));
+                let (reads, exchanges) = (evidence::reads(messages), peers::exchanges(&calls));
                 reads::unconfirmed(&reads, &exchanges, weather.nodes())
             }
-            "one_leader" => leaders::two_in_a_term(&peers::claims(messages)),
-            "terms_kept" => terms::forgotten(&peers::words(messages), restarts),
+            "one_leader" => leaders::two_in_a_term(&peers::claims(&calls)),
+            "terms_kept" => terms::forgotten(&peers::words(&calls), restarts),
             "committed_kept" => logs::not_kept(&shown),
             "acknowledged_saved" => logs::not_saved(&shown, restarts),
             "acknowledged_kept" => logs::taken_back(&shown),
-            "votes_for_no_less" => logs::voted_for_less(&peers::grants(messages), &shown),
-            "log_bounded" => evidence::kept_too_much(messages, self.options.log_entries),
+            "votes_for_no_less" => logs::voted_for_less(&peers::grants(&calls), &shown),
+            "log_bounded" => traffic::kept_too_much(&calls, self.options.log_entries),
             "disk_bounded" => {
                 evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)
             }
-            "traffic_bounded" => traffic::sent_too_much(messages, *outages)
-                .or_else(|| traffic::sent_again_and_again(messages)),
+            "traffic_bounded" => traffic::sent_too_much(&calls, *outages)
+                .or_else(|| traffic::sent_again_and_again(&calls)),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
         let bound = |name: &str, bound_us: u64| match name {

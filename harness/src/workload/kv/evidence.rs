@@ -18,28 +18,6 @@ pub fn decode<M: prost::Message + Default>(body: &Body) -> Option<M> {
     M::decode(payload(body.bytes())?).ok()
 }
 
-/// A leader that still had an entry which was committed more than `most` entries ago.
-pub fn kept_too_much(messages: &[Message], most: u64) -> Option<Finding> {
-    let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
-    appends.into_iter().find_map(|message| {
-        let it: wire::AppendEntriesRequest = decode(&message.request)?;
-        let first = it.prev_index.saturating_add(1);
-        let is_old = !it.entries.is_empty() && it.commit > it.prev_index.saturating_add(most);
-        is_old.then(|| {
-            let sentence = format!(
-                "{} sent {} the entry {first} at {}, when {} were committed. It should have put a \
-                 snapshot in the place of all but the last {most}.",
-                message.from,
-                message.to,
-                seconds(message.sent_us),
-                it.commit,
-            );
-            let at_us = message.sent_us;
-            Finding { sentence, since_us: at_us, at_us, clients: Vec::new() }
-        })
-    })
-}
-
 /// A node that had more than `most` bytes on its disk when the run ended.
 pub fn stored_too_much(
     stored_bytes: &BTreeMap<String, u64>,

@@ -1,4 +1,4 @@
-//! From what the nodes of the key-value lab told each other to the terms of the checkers.
+//! What the nodes of the key-value lab told each other, and what it is in the terms of the checkers.
 
 use proto::kv as wire;
 
@@ -17,66 +17,95 @@ use crate::{
 /// read sooner was still under way from the one before.
 const FIRST_WORD_US: u64 = 5000;
 
-/// A question between two nodes and its answer, as far as they are alike for all methods.
-struct Question {
-    /// The term of the node that asks.
-    term: u64,
-    reply_term: Option<u64>,
-    /// A leader shows itself; others ask to become one.
-    leads: bool,
-    /// Whether it only asks who would vote, and changes nothing.
-    pre_vote: bool,
+/// A call from one node to another: when it was where, and what was said.
+pub struct Call<'a> {
+    /// The message as it was recorded.
+    pub message: &'a Message,
+    /// What it says.
+    pub said: Said,
 }
 
-impl Question {
+/// What a node asked another, and what it was answered if it was.
+pub enum Said {
+    /// A leader sent entries, or showed that it leads.
+    Append(wire::AppendEntriesRequest, Option<wire::AppendEntriesReply>),
+    /// A leader sent a part of its snapshot.
+    Install(wire::SnapshotRequest, Option<wire::SnapshotReply>),
+    /// A candidate asked for a vote, or whether it would get one.
+    Vote(wire::VoteRequest, Option<wire::VoteReply>),
+}
+
+/// What the nodes told each other, in the order of `messages`.
+pub fn calls(messages: &[Message]) -> Vec<Call<'_>> {
+    messages.iter().filter_map(|message| Some(Call { message, said: Said::of(message)? })).collect()
+}
+
+impl Said {
     fn of(message: &Message) -> Option<Self> {
-        let reply = message.reply.as_ref();
-        let (term, reply_term, pre_vote) = match message.method() {
-            "AppendEntries" => (
-                decode::<wire::AppendEntriesRequest>(&message.request)?.term,
-                reply.and_then(decode::<wire::AppendEntriesReply>).map(|it| it.term),
-                false,
-            ),
-            "InstallSnapshot" => (
-                decode::<wire::SnapshotRequest>(&message.request)?.term,
-                reply.and_then(decode::<wire::SnapshotReply>).map(|it| it.term),
-                false,
-            ),
-            "RequestVote" => {
-                let it = decode::<wire::VoteRequest>(&message.request)?;
-                // Asked for the term that would come next.
-                let term = if it.pre_vote { it.term.saturating_sub(1) } else { it.term };
-                let reply = reply.and_then(decode::<wire::VoteReply>).map(|it| it.term);
-                (term, reply, it.pre_vote)
-            }
-            _ => return None,
-        };
-        let leads = message.method() != "RequestVote";
-        Some(Self { term, reply_term, leads, pre_vote })
+        let (request, reply) = (&message.request, message.reply.as_ref());
+        match message.method() {
+            "AppendEntries" => Some(Self::Append(decode(request)?, reply.and_then(decode))),
+            "InstallSnapshot" => Some(Self::Install(decode(request)?, reply.and_then(decode))),
+            "RequestVote" => Some(Self::Vote(decode(request)?, reply.and_then(decode))),
+            _ => None,
+        }
+    }
+
+    /// The term of the node that asks.
+    fn term(&self) -> u64 {
+        match self {
+            Self::Append(it, _) => it.term,
+            Self::Install(it, _) => it.term,
+            // Asked for the term that would come next.
+            Self::Vote(it, _) if it.pre_vote => it.term.saturating_sub(1),
+            Self::Vote(it, _) => it.term,
+        }
+    }
+
+    /// The term of the node that answers.
+    fn reply_term(&self) -> Option<u64> {
+        match self {
+            Self::Append(_, reply) => reply.as_ref().map(|it| it.term),
+            Self::Install(_, reply) => reply.as_ref().map(|it| it.term),
+            Self::Vote(_, reply) => reply.as_ref().map(|it| it.term),
+        }
+    }
+
+    /// A leader shows itself; others ask to become one.
+    fn is_by_leader(&self) -> bool {
+        !matches!(self, Self::Vote(..))
+    }
+
+    /// Whether it only asks who would vote, and changes nothing.
+    fn is_pre_vote(&self) -> bool {
+        matches!(self, Self::Vote(it, _) if it.pre_vote)
     }
 }
 
-fn questions(messages: &[Message]) -> impl Iterator<Item = (Question, &Message)> {
-    messages.iter().filter_map(|message| Some((Question::of(message)?, message)))
-}
-
 /// Who acted as the leader of which term: whoever sent entries, or showed that it leads.
-pub fn claims(messages: &[Message]) -> Vec<Claim<'_>> {
-    let claims = questions(messages).filter(|(question, _)| question.leads);
-    claims.map(|(it, by)| Claim { term: it.term, node: &by.from, at_us: by.sent_us }).collect()
+pub fn claims<'a>(calls: &[Call<'a>]) -> Vec<Claim<'a>> {
+    let by_leaders = calls.iter().filter(|call| call.said.is_by_leader());
+    by_leaders
+        .map(|Call { message, said }| Claim {
+            term: said.term(),
+            node: &message.from,
+            at_us: message.sent_us,
+        })
+        .collect()
 }
 
 /// What nodes said of their terms.
-pub fn words(messages: &[Message]) -> Vec<Word<'_>> {
+pub fn words<'a>(calls: &[Call<'a>]) -> Vec<Word<'a>> {
     let mut words = Vec::new();
-    for (Question { term, reply_term, pre_vote, .. }, message) in questions(messages) {
-        let (from, to, binds) = (&message.from, &message.to, !pre_vote);
+    for Call { message, said } in calls {
+        let (from, to, binds) = (&message.from, &message.to, !said.is_pre_vote());
         if message.copy == 0 {
             let since_us = message.sent_us.saturating_sub(FIRST_WORD_US);
+            let term = said.term();
             words.push(Word { node: from, to, term, since_us, at_us: message.sent_us, binds });
         }
         if let (Some(term), Some(since_us), Some(at_us)) =
-            (reply_term, message.delivered_us, message.replied_us)
+            (said.reply_term(), message.delivered_us, message.replied_us)
         {
             words.push(Word { node: to, to: from, term, since_us, at_us, binds });
         }
@@ -85,10 +114,11 @@ pub fn words(messages: &[Message]) -> Vec<Word<'_>> {
 }
 
 /// What was answered to leaders by nodes that knew of none later.
-pub fn exchanges(messages: &[Message]) -> Vec<Exchange<'_>> {
-    questions(messages)
-        .filter(|(question, _)| question.leads && question.reply_term == Some(question.term))
-        .filter_map(|(_, message)| {
+pub fn exchanges<'a>(calls: &[Call<'a>]) -> Vec<Exchange<'a>> {
+    calls
+        .iter()
+        .filter(|Call { said, .. }| said.is_by_leader() && said.reply_term() == Some(said.term()))
+        .filter_map(|Call { message, .. }| {
             let Message { from: node, to: peer, sent_us, answered_us, .. } = message;
             Some(Exchange { node, peer, sent_us: *sent_us, answered_us: (*answered_us)? })
         })
@@ -96,21 +126,25 @@ pub fn exchanges(messages: &[Message]) -> Vec<Exchange<'_>> {
 }
 
 /// What leaders showed of their logs, and what they were answered.
-pub fn shown(messages: &[Message]) -> Vec<Shown<'_>> {
-    messages.iter().filter_map(|message| appended(message).or_else(|| installed(message))).collect()
+pub fn shown<'a>(calls: &[Call<'a>]) -> Vec<Shown<'a>> {
+    let shown = calls.iter().filter_map(|Call { message, said }| match said {
+        Said::Append(it, reply) => Some(appended(message, it, reply.as_ref())),
+        Said::Install(it, reply) => Some(installed(message, it, reply.as_ref())),
+        Said::Vote(..) => None,
+    });
+    shown.collect()
 }
 
-fn appended(message: &Message) -> Option<Shown<'_>> {
-    if message.method() != "AppendEntries" {
-        return None;
-    }
-    let it: wire::AppendEntriesRequest = decode(&message.request)?;
-    let reply: Option<wire::AppendEntriesReply> = message.reply.as_ref().and_then(decode);
+fn appended<'a>(
+    message: &'a Message,
+    it: &wire::AppendEntriesRequest,
+    reply: Option<&wire::AppendEntriesReply>,
+) -> Shown<'a> {
     let answer = reply.filter(|reply| reply.term == it.term).map(|reply| match reply.ok {
         true => Answer::Has(reply.match_index),
         false => Answer::Lacks,
     });
-    Some(Shown {
+    Shown {
         leader: &message.from,
         peer: &message.to,
         term: it.term,
@@ -120,20 +154,19 @@ fn appended(message: &Message) -> Option<Shown<'_>> {
         sent_us: message.sent_us,
         delivered_us: message.delivered_us,
         answer: answer.zip(message.replied_us),
-    })
+    }
 }
 
 /// A snapshot stands for what is committed; who has all of its parts has what it stands for.
-fn installed(message: &Message) -> Option<Shown<'_>> {
-    if message.method() != "InstallSnapshot" {
-        return None;
-    }
-    let it: wire::SnapshotRequest = decode(&message.request)?;
-    let reply: Option<wire::SnapshotReply> = message.reply.as_ref().and_then(decode);
+fn installed<'a>(
+    message: &'a Message,
+    it: &wire::SnapshotRequest,
+    reply: Option<&wire::SnapshotReply>,
+) -> Shown<'a> {
     let size = it.offset.saturating_add(it.data.len() as u64);
     let has_all = |reply: &wire::SnapshotReply| reply.term == it.term && reply.received >= size;
-    let is_there = it.done && reply.as_ref().is_some_and(has_all);
-    Some(Shown {
+    let is_there = it.done && reply.is_some_and(has_all);
+    Shown {
         leader: &message.from,
         peer: &message.to,
         term: it.term,
@@ -143,25 +176,21 @@ fn installed(message: &Message) -> Option<Shown<'_>> {
         sent_us: message.sent_us,
         delivered_us: message.delivered_us,
         answer: is_there.then_some(Answer::Has(it.last_index)).zip(message.replied_us),
-    })
+    }
 }
 
 /// Who voted for whom.
-pub fn grants(messages: &[Message]) -> Vec<Grant<'_>> {
-    let asked = messages.iter().filter(|message| message.method() == "RequestVote");
-    asked
-        .filter_map(|message| {
-            let it: wire::VoteRequest = decode(&message.request)?;
-            let reply: wire::VoteReply = decode(message.reply.as_ref()?)?;
-            let is_vote = reply.granted && !it.pre_vote;
-            is_vote.then_some(Grant {
-                node: &message.to,
-                candidate: &message.from,
-                term: it.term,
-                last: Position { term: it.last_term, index: it.last_index },
-                delivered_us: message.delivered_us?,
-                told_us: message.replied_us?,
-            })
-        })
-        .collect()
+pub fn grants<'a>(calls: &[Call<'a>]) -> Vec<Grant<'a>> {
+    let grants = calls.iter().filter_map(|Call { message, said }| match said {
+        Said::Vote(it, Some(reply)) if reply.granted && !it.pre_vote => Some(Grant {
+            node: &message.to,
+            candidate: &message.from,
+            term: it.term,
+            last: Position { term: it.last_term, index: it.last_index },
+            delivered_us: message.delivered_us?,
+            told_us: message.replied_us?,
+        }),
+        _ => None,
+    });
+    grants.collect()
 }

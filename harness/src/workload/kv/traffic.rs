@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use proto::kv as wire;
 
-use super::evidence::decode;
-use crate::{
-    checker::{Finding, seconds},
-    fabric::record::Message,
-};
+use super::peers::{Call, Said};
+use crate::checker::{Finding, seconds};
 
 /// How many times what it needs a node may be sent: entries again after each loss, and a snapshot
 /// that another one overtakes. The reference stays below half of it.
@@ -21,12 +17,33 @@ const UNDER_WAY: u64 = 256 * 1024;
 /// leader looks for the end of what two logs have in common. The reference needs two.
 const SAME_ENTRIES: usize = 20;
 
+/// A leader that still had an entry which was committed more than `most` entries ago.
+pub fn kept_too_much(calls: &[Call<'_>], most: u64) -> Option<Finding> {
+    calls.iter().find_map(|Call { message, said }| {
+        let Said::Append(it, _) = said else { return None };
+        let first = it.prev_index.saturating_add(1);
+        let is_old = !it.entries.is_empty() && it.commit > it.prev_index.saturating_add(most);
+        is_old.then(|| {
+            let sentence = format!(
+                "{} sent {} the entry {first} at {}, when {} were committed. It should have put a \
+                 snapshot in the place of all but the last {most}.",
+                message.from,
+                message.to,
+                seconds(message.sent_us),
+                it.commit,
+            );
+            let at_us = message.sent_us;
+            Finding { sentence, since_us: at_us, at_us, clients: Vec::new() }
+        })
+    })
+}
+
 /// A leader that sends a node the same entries again and again, though the node answers.
-pub fn sent_again_and_again(messages: &[Message]) -> Option<Finding> {
+pub fn sent_again_and_again(calls: &[Call<'_>]) -> Option<Finding> {
     let mut answered: BTreeMap<(&str, &str, u64, u64), usize> = BTreeMap::new();
-    let appends = messages.iter().filter(|message| message.method() == "AppendEntries");
-    appends.filter(|message| message.answered_us.is_some()).find_map(|message| {
-        let it: wire::AppendEntriesRequest = decode(&message.request)?;
+    let answers = calls.iter().filter(|call| call.message.answered_us.is_some());
+    answers.into_iter().find_map(|Call { message, said }| {
+        let Said::Append(it, _) = said else { return None };
         let (from, to, after) = (&message.from, &message.to, it.prev_index);
         let times = answered.entry((from, to, it.term, after)).or_default();
         *times += usize::from(!it.entries.is_empty());
@@ -56,15 +73,16 @@ struct Received {
 }
 
 /// A node that was sent much more than the log holds and what it missed in `outages` outages.
-pub fn sent_too_much(messages: &[Message], outages: usize) -> Option<Finding> {
+pub fn sent_too_much(calls: &[Call<'_>], outages: usize) -> Option<Finding> {
     let mut nodes: BTreeMap<&str, Received> = BTreeMap::new();
     let times = 1 + outages as u64;
     // A copy is the harness's own.
-    messages.iter().filter(|message| message.copy == 0).find_map(|message| {
+    calls.iter().filter(|call| call.message.copy == 0).find_map(|Call { message, said }| {
         let received = nodes.entry(&message.to).or_default();
-        received.note(message)?;
-        let needed = received.log + received.snapshot * times;
-        (received.sent > FACTOR * needed + UNDER_WAY * times).then(|| {
+        received.note(said)?;
+        let needed = received.log.saturating_add(received.snapshot.saturating_mul(times));
+        let most = needed.saturating_mul(FACTOR).saturating_add(UNDER_WAY * times);
+        (received.sent > most).then(|| {
             let sentence = format!(
                 "By {} {} had been sent {} KiB of entries and snapshots. It needed {} KiB: every \
                  entry once, a snapshot, and one more for each time that something broke ({outages}).",
@@ -81,11 +99,11 @@ pub fn sent_too_much(messages: &[Message], outages: usize) -> Option<Finding> {
 
 impl Received {
     /// Counts what a message carries; `None` if it carries nothing.
-    fn note(&mut self, message: &Message) -> Option<()> {
-        match message.method() {
-            "AppendEntries" => {
-                let it: wire::AppendEntriesRequest = decode(&message.request)?;
-                for (index, entry) in (it.prev_index + 1..).zip(&it.entries) {
+    fn note(&mut self, said: &Said) -> Option<()> {
+        match said {
+            Said::Append(it, _) => {
+                for (index, entry) in (it.prev_index.saturating_add(1)..=u64::MAX).zip(&it.entries)
+                {
                     let bytes = entry.encoded_len() as u64;
                     self.sent += bytes;
                     let known = self.entries.entry(index).or_default();
@@ -94,13 +112,12 @@ impl Received {
                 }
                 (!it.entries.is_empty()).then_some(())
             }
-            "InstallSnapshot" => {
-                let it: wire::SnapshotRequest = decode(&message.request)?;
+            Said::Install(it, _) => {
                 self.sent += it.data.len() as u64;
-                self.snapshot = self.snapshot.max(it.offset + it.data.len() as u64);
+                self.snapshot = self.snapshot.max(it.offset.saturating_add(it.data.len() as u64));
                 Some(())
             }
-            _ => None,
+            Said::Vote(..) => None,
         }
     }
 }
