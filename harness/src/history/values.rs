@@ -110,15 +110,17 @@ pub fn read(path: &Path, model: Model) -> Result<ValueHistory> {
 }
 
 impl ValueHistory {
-    /// The history of a run; it was written by clients of this very kit.
-    pub fn of(operations: &[history::Operation], model: Model) -> Self {
-        let mut lines = Vec::new();
-        for operation in operations {
-            serde_json::to_writer(&mut lines, operation).expect("an operation is plain data");
-            lines.push(b'\n');
+    /// The history of a run.
+    ///
+    /// # Errors
+    /// When there is more of it than can be judged, or an operation that the model does not know.
+    pub fn of(operations: &[history::Operation], model: Model) -> Result<Self> {
+        let mut reader = Reader { model, ..Reader::default() };
+        for (number, operation) in (1..).zip(operations) {
+            let line = serde_json::to_vec(operation).context("an operation is plain data")?;
+            reader.add(&line, number).with_context(|| format!("history.jsonl:{number}"))?;
         }
-        let read = parse(&lines[..], Path::new("history.jsonl"), model);
-        read.unwrap_or_else(|error| panic!("a client wrote no history: {error:#}"))
+        Ok(reader.history)
     }
 }
 

@@ -187,7 +187,8 @@ const BUDGET: Budget = Budget { steps: 2_000_000, time: Duration::from_secs(20),
 
 /// What no order explains, if there is something; the error says that this is not known.
 fn linearizable(history: &[Operation]) -> Result<Option<Finding>, String> {
-    let mut values = ValueHistory::of(history, Model::Kv);
+    let not_judged = |error| format!("What clients saw could not be judged: {error:#}.");
+    let mut values = ValueHistory::of(history, Model::Kv).map_err(not_judged)?;
     match linearizable::check(&values.keys, &mut values.values, BUDGET) {
         linearizable::Verdict::NotLinearizable(found) => {
             let process = values.places[found.key][found.operation].process;

@@ -238,6 +238,8 @@ async fn send(
     match reply.map(|reply| reply.into_inner().outcome) {
         Ok(Some(Outcome::Ok(found))) => done(match ask {
             Ask::Get => json!({ "ok": true, "value": found.value }),
+            // Somebody says that it fitted.
+            Ask::GetByCas => json!({ "ok": true, "value": NEVER_THERE }),
             _ => json!({ "ok": true }),
         }),
         Ok(Some(Outcome::Mismatch(found))) => {
