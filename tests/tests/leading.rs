@@ -3,7 +3,7 @@
 
 use harness::{
     checker::{
-        leaders::{Claim, two_in_a_term},
+        leaders::{Claim, Vote, two_in_a_term, voted_twice},
         progress::{Write, stalled},
     },
     fabric::{
@@ -43,6 +43,26 @@ fn two_leaders_of_one_term_are_found_and_two_of_two_terms_are_fine() {
     let found = two_in_a_term(&[claim(2, "n3", 50), fine[0], fine[1]]).unwrap();
     assert_eq!((found.since_us, found.at_us), (20, 50));
     assert!(found.sentence.starts_with("n2 sent entries as the leader of term 2"));
+}
+
+#[test]
+fn two_votes_of_one_term_are_found_and_the_same_vote_twice_is_fine() {
+    let vote = |term, node, candidate, at_us| Vote { term, node, candidate, at_us };
+    let fine = [
+        vote(1, "n1", "n1", 10),
+        vote(1, "n2", "n1", 20),
+        vote(2, "n2", "n3", 30),
+        vote(1, "n2", "n1", 40),
+        vote(1, "n3", "n3", 50),
+    ];
+    assert_eq!(voted_twice(&fine), None);
+    let another = [&fine[..], &[vote(2, "n2", "n1", 25)]].concat();
+    let found = voted_twice(&another).unwrap();
+    assert_eq!((found.since_us, found.at_us), (25, 30));
+    assert!(found.sentence.starts_with("n2 voted for n1 in term 2 by"), "{}", found.sentence);
+    // Who stands has voted for itself.
+    let found = voted_twice(&[&fine[..], &[vote(1, "n1", "n3", 60)]].concat()).unwrap();
+    assert!(found.sentence.contains("n1 voted for itself in term 1"), "{}", found.sentence);
 }
 
 #[test]

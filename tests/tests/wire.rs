@@ -167,6 +167,27 @@ fn a_held_message_arrives_when_its_time_is_over_or_the_storm_is() {
 }
 
 #[test]
+fn a_message_that_is_held_twice_goes_on_when_both_are_over() {
+    carried(async |engine| {
+        let mut wire = Wire::new(engine, 0).await;
+        let hold =
+            |ms| entry(aim(Phase::Request), 1, None, Fault::Hold { at_most_ms: ms, until: None });
+        // What follows a message that is held is over when it has gone on.
+        let drop = |after| entry(aim(Phase::Request), 2, Some(after), Fault::DropRequest);
+        wire.fabric.arm(&[hold(50), hold(100), drop(0), drop(1)]);
+        let started = Instant::now();
+        assert_eq!(wire.acquire("c1").await, Ok(1));
+        assert!(started.elapsed() >= Duration::from_millis(100));
+        assert_eq!(wire.acquire("c1").await, Ok(2));
+        assert_eq!(wire.acquire("c1").await, Ok(3));
+        let struck = wire.fabric.take_struck();
+        let lasted = |at: usize| struck[at].until_us - struck[at].at_us;
+        assert!(struck.len() == 2 && lasted(0) >= 49_000 && lasted(1) >= 99_000, "{struck:?}");
+        wire
+    });
+}
+
+#[test]
 fn a_held_message_or_a_copy_goes_on_after_the_message_that_it_waits_for() {
     let until = |phase| {
         let same = Some("name".to_owned());

@@ -1,4 +1,5 @@
-//! Leaders: in each term at most one node acts as one (Ongaro and Ousterhout 2014, figure 3).
+//! Leaders: in each term at most one node acts as one (Ongaro and Ousterhout 2014, figure 3), since
+//! nobody votes for two (section 5.2).
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,47 @@ pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
                 seconds(claim.at_us),
             );
             let (since_us, at_us) = (earlier.at_us, claim.at_us);
+            Finding { sentence, since_us, at_us, clients: Vec::new() }
+        })
+    })
+}
+
+/// A node gave its vote for a term: to who asked for it, or to itself when it stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vote<'a> {
+    /// Which term.
+    pub term: u64,
+    /// Who voted.
+    pub node: &'a str,
+    /// For whom.
+    pub candidate: &'a str,
+    /// When it had said so, in microseconds since the start of the run.
+    pub at_us: u64,
+}
+
+/// The first vote of a node that had voted for another candidate in the same term.
+pub fn voted_twice(votes: &[Vote<'_>]) -> Option<Finding> {
+    let mut by_time: Vec<_> = votes.iter().collect();
+    by_time.sort_by_key(|vote| vote.at_us);
+    let mut first: BTreeMap<(u64, &str), &Vote<'_>> = BTreeMap::new();
+    by_time.into_iter().find_map(|vote| {
+        let earlier = first.entry((vote.term, vote.node)).or_insert(vote);
+        (earlier.candidate != vote.candidate).then(|| {
+            let whom = |vote: &Vote<'_>| match vote.candidate == vote.node {
+                true => "itself".to_owned(),
+                false => vote.candidate.to_owned(),
+            };
+            let sentence = format!(
+                "{} voted for {} in term {} by {}, and for {} in the same term by {}. A node has \
+                 one vote a term, restarted or not.",
+                vote.node,
+                whom(earlier),
+                vote.term,
+                seconds(earlier.at_us),
+                whom(vote),
+                seconds(vote.at_us),
+            );
+            let (since_us, at_us) = (earlier.at_us, vote.at_us);
             Finding { sentence, since_us, at_us, clients: Vec::new() }
         })
     })

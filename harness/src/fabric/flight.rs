@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Result;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Response, request::Parts};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::{sync::oneshot, time::sleep};
@@ -156,9 +157,7 @@ impl Flight {
     }
 
     async fn wait(&self, plan: &mut Plan) {
-        if let Some(hold) = plan.hold.take() {
-            self.link.fabric.wait(hold).await;
-        }
+        join_all(plan.holds.drain(..).map(|hold| self.link.fabric.wait(hold))).await;
         if !plan.delay.is_zero() {
             sleep(plan.delay).await;
         }

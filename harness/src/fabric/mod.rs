@@ -86,7 +86,7 @@ pub(crate) struct Plan {
     pub delay: Duration,
     pub drop: bool,
     pub refuse: bool,
-    pub hold: Option<Hold>,
+    pub holds: Vec<Hold>,
     pub duplicates: Vec<Hold>,
 }
 
@@ -227,7 +227,7 @@ impl Fabric {
             Fault::Hold { at_most_ms, until } => {
                 let gone = state.triggers.hold(until.as_ref(), seen, &self.0.decoder);
                 let at_most = Duration::from_millis(*at_most_ms);
-                plan.hold = Some(Hold { gone: Some(gone), at_most, after: Duration::ZERO, struck });
+                plan.holds.push(Hold { gone: Some(gone), at_most, after: Duration::ZERO, struck });
             }
             Fault::Kill { .. } | Fault::Pause { .. } | Fault::Cut { .. } => {
                 unreachable!("the driver strikes at nodes and links")

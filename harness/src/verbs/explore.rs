@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Code, simulation_of};
@@ -193,7 +194,11 @@ impl Progress {
         self.bar.inc(1);
         if report.failed() {
             let seed = drawn.plan.seed;
-            self.bar.println(format!("  {} seed {seed}: {}", drawn.milestone, report.verdict));
+            let line = format!("  {} seed {seed}: {}", drawn.milestone, report.verdict);
+            match Term::stderr().is_term() {
+                true => self.bar.println(line),
+                false => eprintln!("{line}"),
+            }
         }
     }
 }

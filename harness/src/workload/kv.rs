@@ -103,6 +103,7 @@ impl Workload for KvWorkload {
             "done_once",
             "reads_confirmed",
             "one_leader",
+            "one_vote",
             "terms_kept",
             "committed_kept",
             "acknowledged_saved",
@@ -155,6 +156,7 @@ impl Workload for KvWorkload {
                 reads::unconfirmed(&reads, &exchanges, weather.nodes())
             }
             "one_leader" => leaders::two_in_a_term(&peers::claims(&calls)),
+            "one_vote" => leaders::voted_twice(&peers::votes(&calls)),
             "terms_kept" => terms::forgotten(&peers::words(&calls), restarts),
             "committed_kept" => logs::not_kept(&shown),
             "acknowledged_saved" => logs::not_saved(&shown, restarts),

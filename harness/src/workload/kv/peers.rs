@@ -5,7 +5,7 @@ use proto::kv as wire;
 use super::evidence::decode;
 use crate::{
     checker::{
-        leaders::Claim,
+        leaders::{Claim, Vote},
         logs::{Answer, Grant, Position, Shown},
         reads::Exchange,
         terms::Word,
@@ -193,4 +193,22 @@ pub fn grants<'a>(calls: &[Call<'a>]) -> Vec<Grant<'a>> {
         _ => None,
     });
     grants.collect()
+}
+
+/// Every vote: whoever asks for votes has given its own to itself.
+pub fn votes<'a>(calls: &[Call<'a>]) -> Vec<Vote<'a>> {
+    let mut votes = Vec::new();
+    for Call { message, said } in calls {
+        let Said::Vote(it, reply) = said else { continue };
+        if it.pre_vote {
+            continue;
+        }
+        let (term, candidate) = (it.term, message.from.as_str());
+        votes.push(Vote { term, node: candidate, candidate, at_us: message.sent_us });
+        if let (Some(true), Some(at_us)) = (reply.as_ref().map(|it| it.granted), message.replied_us)
+        {
+            votes.push(Vote { term, node: &message.to, candidate, at_us });
+        }
+    }
+    votes
 }
