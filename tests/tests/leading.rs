@@ -82,17 +82,21 @@ fn a_majority_is_steady_whatever_becomes_of_the_others() {
 
 #[test]
 fn a_store_that_stands_still_is_late_and_one_that_nobody_asks_is_not() {
-    let write = |call_us, return_us| Write { call_us, return_us };
+    let write = |call_us, until_us| Write { call_us, until_us, is_done: true };
+    let given_up = |call_us, until_us| Write { call_us, until_us, is_done: false };
     let calm = weather(&[]);
     let late = |writes: &[Write]| stalled(writes, 1000, &calm, 5000).map(|late| late.took_us);
-    assert_eq!(late(&[write(0, Some(900)), write(950, Some(1900))]), None);
-    assert_eq!(late(&[write(0, Some(900)), write(950, None)]), Some(4050));
-    assert_eq!(late(&[write(0, Some(900)), write(950, Some(2100))]), Some(1150));
-    // Somebody else's write is progress, too.
-    assert_eq!(late(&[write(0, None), write(0, Some(900)), write(4500, None)]), None);
+    assert_eq!(late(&[write(0, 900), write(950, 1900)]), None);
+    assert_eq!(late(&[write(0, 900), given_up(950, u64::MAX)]), Some(4050));
+    assert_eq!(late(&[write(0, 900), given_up(950, 2500)]), Some(4050));
+    assert_eq!(late(&[write(0, 900), write(950, 2100)]), Some(1150));
+    // Somebody else's write is progress, too,
+    assert_eq!(late(&[given_up(0, 800), write(0, 900), given_up(4500, u64::MAX)]), None);
+    // but not for ever: whoever waited then goes on waiting.
+    assert_eq!(late(&[given_up(0, 3000), write(0, 900)]), Some(4100));
     // Nobody can succeed without a majority, and the bound begins when there is one.
     let storm = weather(&[(kill(&["n1", "n2"]), 0, 3000)]);
-    let writes = [write(100, Some(3900))];
+    let writes = [write(100, 3900)];
     assert_eq!(stalled(&writes, 1000, &storm, 5000), None);
     assert_eq!(stalled(&writes, 800, &storm, 5000).map(|late| late.took_us), Some(900));
 }

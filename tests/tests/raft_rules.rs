@@ -179,6 +179,13 @@ fn a_vote_goes_to_nobody_who_has_less_than_the_voter() {
         assert!(voted_for_less(&[later], &heard(18)).is_none());
         assert!(voted_for_less(&[later], &heard(30)).is_some());
     }
+    // What it was sent later may have made it cut its log, if that is how it takes things over.
+    let again = |answer| [has.clone(), Shown { answer, ..shown(2, (1, 1), &[2], 17) }];
+    assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Has(2), 18)))).is_none());
+    assert!(voted_for_less(&[grant(2, 1)], &again(Some((Answer::Has(2), 18)))).is_some());
+    assert!(voted_for_less(&[grant(2, 2)], &again(None)).is_none());
+    assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Lacks, 18)))).is_some());
+    assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Has(2), 14)))).is_some());
     let found = voted_for_less(&[grant(2, 2)], from_ref(&has)).unwrap();
     assert_eq!((found.since_us, found.at_us), (15, 25));
 }

@@ -199,15 +199,20 @@ fn may_be_compacted(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
     committed.min(seen).max(led.map(Shown::last).max().unwrap_or_default())
 }
 
-/// The first vote for a candidate whose log ended before one that the voter had said it has.
+/// The first vote for a candidate whose log ended before one that the voter had said it has, and was
+/// not made to give up since: whoever cuts its log for whatever it is sent may vote by what is left.
 pub fn voted_for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Finding> {
     grants.iter().find_map(|grant| {
         let own = || shown.iter().filter(|it| it.peer == grant.node && it.term <= grant.term);
         // What a leader was told stays until a later one is heard.
-        let arrived = own().filter(|it| it.delivered_us.is_some_and(|us| us <= grant.told_us));
-        let latest = arrived.map(|it| it.term).max().filter(|latest| *latest < grant.term)?;
-        let told = own().filter(|it| it.term == latest).filter_map(Shown::acknowledged);
-        let told = told.filter(|(_, told_us)| *told_us < grant.delivered_us);
+        let is_there = |it: &&Shown<'_>| it.delivered_us.is_some_and(|us| us <= grant.told_us);
+        let arrived: Vec<_> = own().filter(is_there).collect();
+        let latest = arrived.iter().map(|it| it.term).max().filter(|it| *it < grant.term)?;
+        let told = arrived.iter().filter(|it| it.term == latest);
+        let told = told.filter_map(|it| it.acknowledged());
+        let told = told.filter(|(has, told_us)| {
+            *told_us < grant.delivered_us && !is_cut(&arrived, *told_us, has.index)
+        });
         let (has, has_us) = told.max_by_key(|(has, _)| has.index)?;
         (grant.last < has).then(|| {
             let sentence = format!(
@@ -225,6 +230,19 @@ pub fn voted_for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Findi
             );
             found(has_us, grant.told_us, sentence)
         })
+    })
+}
+
+/// Whether something that ended before `index` may have been taken over after that moment.
+fn is_cut(arrived: &[&Shown<'_>], after_us: u64, index: u64) -> bool {
+    arrived.iter().any(|it| {
+        let taken_over_us = match it.answer {
+            Some((Answer::Has(_), told_us)) => Some(told_us),
+            Some((Answer::Lacks, _)) => None,
+            // It fell meanwhile, or knew of a later leader.
+            None => it.delivered_us,
+        };
+        it.last() < index && taken_over_us.is_some_and(|us| us > after_us)
     })
 }
 

@@ -8,23 +8,27 @@ use crate::fabric::weather::Weather;
 pub struct Write {
     /// When it was first sent.
     pub call_us: u64,
-    /// When its client knew that it was done; `None` if it never did.
-    pub return_us: Option<u64>,
+    /// Until when its client waited for it: it was done then, or given up. `u64::MAX` for a client
+    /// that still waits.
+    pub until_us: u64,
+    /// Whether its client knew then that it was done.
+    pub is_done: bool,
 }
 
-/// Some write succeeds within `bound_us` while some majority is pairwise connected and steady, if
-/// somebody wants to write. `end_us` is the end of the run.
+/// Some write succeeds within `bound_us` while some majority is pairwise connected and steady, as
+/// long as somebody waits for one: from the moment that one was asked for, and from each success on.
+/// `end_us` is the end of the run.
 pub fn stalled(writes: &[Write], bound_us: u64, weather: &Weather, end_us: u64) -> Option<Late> {
-    let mut done_us: Vec<u64> = writes.iter().filter_map(|write| write.return_us).collect();
+    let done = writes.iter().filter(|write| write.is_done);
+    let mut done_us: Vec<u64> = done.map(|write| write.until_us).collect();
     done_us.sort_unstable();
-    let mut asked_us: Vec<u64> = writes.iter().map(|write| write.call_us).collect();
-    asked_us.sort_unstable();
-    asked_us.into_iter().find_map(|asked_us| {
-        let since_us = weather.steady_from(asked_us, bound_us);
+    let mut from_us: Vec<u64> = writes.iter().map(|write| write.call_us).collect();
+    from_us.extend(&done_us);
+    from_us.sort_unstable();
+    from_us.into_iter().find_map(|from_us| {
+        let since_us = weather.steady_from(from_us, bound_us);
         // Whoever asked may have given up before the storm was over; then somebody else asks.
-        let is_wanted = |write: &&Write| {
-            write.call_us <= since_us && write.return_us.is_none_or(|at_us| at_us > since_us)
-        };
+        let is_wanted = |write: &&Write| write.call_us <= since_us && write.until_us > since_us;
         writes.iter().find(is_wanted)?;
         let next = done_us.partition_point(|at_us| *at_us <= since_us);
         let at_us = done_us.get(next).copied().unwrap_or(end_us);

@@ -33,10 +33,16 @@ pub fn stored_too_much(
     Some(Finding { sentence, since_us: 0, at_us: end_us, clients: Vec::new() })
 }
 
-/// When writes were first sent, and when they were known to be done.
+/// For how long clients waited for their writes.
 pub fn writes(history: &[Operation]) -> Vec<Write> {
     let writes = history.iter().filter(|operation| operation.op != "get");
-    writes.map(|it| Write { call_us: it.call_us, return_us: it.return_us }).collect()
+    writes
+        .map(|it| {
+            let last_try_us = it.tries.last().map(|attempt| attempt.return_us);
+            let until_us = it.return_us.or(last_try_us).unwrap_or(u64::MAX);
+            Write { call_us: it.call_us, until_us, is_done: it.return_us.is_some() }
+        })
+        .collect()
 }
 
 /// A client that was told STALE while it had made no newer write: it has one at a time.
