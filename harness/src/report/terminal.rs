@@ -64,11 +64,16 @@ impl Watcher for Progress {
         if outcome.verdict != Verdict::Passed {
             let line =
                 format!("  {} seed {}: {}", milestone.id, outcome.seed, coloured(outcome.verdict));
-            match Term::stderr().is_term() {
-                true => self.bar.println(line),
-                false => eprintln!("{line}"),
-            }
+            print_beside(&self.bar, &line);
         }
+    }
+}
+
+/// Prints a line above `bar`, or where there is no terminal, and so no bar, by itself.
+pub fn print_beside(bar: &ProgressBar, line: &str) {
+    match Term::stderr().is_term() {
+        true => bar.println(line),
+        false => eprintln!("{line}"),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Code, simulation_of};
@@ -17,7 +16,7 @@ use crate::{
     },
     grade::{self, run::Inputs, verdict::Verdict},
     lab::Lab,
-    report::terminal::labelled,
+    report::terminal::{labelled, print_beside},
     simulation::Report,
     variant::Variant,
     workspace::shown,
@@ -195,10 +194,7 @@ impl Progress {
         if report.failed() {
             let seed = drawn.plan.seed;
             let line = format!("  {} seed {seed}: {}", drawn.milestone, report.verdict);
-            match Term::stderr().is_term() {
-                true => self.bar.println(line),
-                false => eprintln!("{line}"),
-            }
+            print_beside(&self.bar, &line);
         }
     }
 }

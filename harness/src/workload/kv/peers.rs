@@ -197,18 +197,19 @@ pub fn grants<'a>(calls: &[Call<'a>]) -> Vec<Grant<'a>> {
 
 /// Every vote: whoever asks for votes has given its own to itself.
 pub fn votes<'a>(calls: &[Call<'a>]) -> Vec<Vote<'a>> {
-    let mut votes = Vec::new();
-    for Call { message, said } in calls {
-        let Said::Vote(it, reply) = said else { continue };
-        if it.pre_vote {
-            continue;
+    let own = calls.iter().filter_map(|Call { message, said }| match said {
+        Said::Vote(it, _) if !it.pre_vote => {
+            let candidate = message.from.as_str();
+            Some(Vote { term: it.term, node: candidate, candidate, at_us: message.sent_us })
         }
-        let (term, candidate) = (it.term, message.from.as_str());
-        votes.push(Vote { term, node: candidate, candidate, at_us: message.sent_us });
-        if let (Some(true), Some(at_us)) = (reply.as_ref().map(|it| it.granted), message.replied_us)
-        {
-            votes.push(Vote { term, node: &message.to, candidate, at_us });
-        }
-    }
-    votes
+        _ => None,
+    });
+    let given =
+        grants(calls).into_iter().map(|Grant { node, candidate, term, told_us, .. }| Vote {
+            term,
+            node,
+            candidate,
+            at_us: told_us,
+        });
+    own.chain(given).collect()
 }
