@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How many clusters run side by side unless the caller says otherwise: their nodes mostly wait.
-pub const DEFAULT_JOBS: usize = 6;
+pub const DEFAULT_JOBS: usize = 7;
 
 /// What is to be graded.
 #[derive(clap::Args, Debug)]
