@@ -24,6 +24,9 @@ pub struct Lab {
     pub name: String,
     /// What it is, in a few words.
     pub title: String,
+    /// How many of its clusters run side by side unless the caller says otherwise: as many as two
+    /// processors carry before faults come too late for what they are aimed at.
+    pub side_by_side: usize,
     /// The files with the gaps, relative to the lab's folder.
     pub gap_files: Vec<PathBuf>,
     /// What is promised, in the order in which it is graded.
@@ -37,6 +40,7 @@ pub struct Lab {
 struct LabFile {
     name: String,
     title: String,
+    side_by_side: usize,
     gap_files: Vec<PathBuf>,
     milestone: Vec<Milestone>,
 }
@@ -160,6 +164,7 @@ impl Lab {
         let mut lab = Self {
             name: file.name,
             title: file.title,
+            side_by_side: file.side_by_side,
             gap_files: file.gap_files,
             milestones: file.milestone,
             dir,
@@ -197,6 +202,7 @@ impl Lab {
 
     fn check(&self, folder: &str) -> Result<()> {
         ensure!(self.name == folder, "name = \"{}\" must be the folder's, {folder}", self.name);
+        ensure!(self.side_by_side > 0, "side_by_side = 0 must be at least 1");
         let missing = self.gap_files.iter().find(|file| !self.dir.join(file).is_file());
         ensure!(missing.is_none(), "gap_files names {missing:?}, which is not there");
         let points: u32 = self.milestones.iter().map(|milestone| milestone.points).sum();

@@ -30,9 +30,9 @@ pub struct Args {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many clusters run side by side
-    #[arg(long, default_value_t = super::grade::DEFAULT_JOBS)]
-    jobs: usize,
+    /// How many clusters run side by side [default: what lab.toml says]
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Grade only what something is demanded of, not the whole matrix
     #[arg(long)]
     demanded: bool,
@@ -158,7 +158,7 @@ fn grade_row(
             milestones: wanted.iter().map(|(milestone, _)| milestone.id.clone()).collect(),
             seed: args.seed + grade * u64::from(most_runs),
             runs: None,
-            jobs: args.jobs,
+            jobs: args.jobs.unwrap_or(lab.side_by_side),
         };
         let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
         let graded = grade::grade(workspace, lab, &request, warden, &progress);

@@ -12,9 +12,6 @@ use crate::{
     report::terminal::{self, Progress},
 };
 
-/// How many clusters run side by side unless the caller says otherwise: their nodes mostly wait.
-pub const DEFAULT_JOBS: usize = 7;
-
 /// What is to be graded.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -29,9 +26,9 @@ pub struct Args {
     /// How many seeds each milestone tries [default: what lab.toml says]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
-    /// How many clusters run side by side
-    #[arg(long, default_value_t = DEFAULT_JOBS)]
-    jobs: usize,
+    /// How many clusters run side by side [default: what lab.toml says]
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Also write the grade to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -49,7 +46,7 @@ pub fn run(args: Args) -> Result<u8> {
         milestones: args.milestone,
         seed: args.seed,
         runs: args.runs,
-        jobs: args.jobs,
+        jobs: args.jobs.unwrap_or(lab.side_by_side),
     };
     let warden = Warden::start()?;
     let graded = grade::grade(&workspace, &lab, &request, &warden, &progress);
