@@ -24,6 +24,13 @@ fn a_node_that_eats_memory_is_stopped() {
     let _turn = turn();
     let eat = "let mut eaten: Vec<Vec<u8>> = Vec::new(); loop { eaten.push(vec![1; 1 << 24]); }";
     stopped(eat, "MiB of memory and was stopped");
+    // Too much only when the harness already waits for it to answer again.
+    let slowly = "let mut eaten: Vec<Vec<u8>> = Vec::new();
+        loop {
+            eaten.push(vec![1; 1 << 24]);
+            std::thread::sleep(std::time::Duration::from_millis(60));
+        }";
+    stopped(slowly, "used more than 1024 MiB of memory and was stopped");
 }
 
 #[test]

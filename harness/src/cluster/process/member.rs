@@ -7,7 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 #[cfg(target_os = "linux")]
@@ -93,25 +93,27 @@ impl Member {
         command.spawn()
     }
 
-    pub async fn ready(&mut self, deadline: Instant, warden: &Warden) -> Result<(), NodeFailure> {
+    /// Ends when it says that it is ready, be it never.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address))
             .expect("a port block gives addresses");
-        let mut health = HealthClient::new(endpoint.connect_lazy());
-        while Instant::now() < deadline {
-            if let Some(failure) = self.fallen(warden) {
-                return Err(failure);
+        async move {
+            let mut health = HealthClient::new(endpoint.connect_lazy());
+            loop {
+                let question = health.check(HealthCheckRequest::default());
+                if let Ok(Ok(answer)) = timeout(HEALTH_DEADLINE, question).await
+                    && answer.into_inner().status() == ServingStatus::Serving
+                {
+                    return;
+                }
+                sleep(HEALTH_PAUSE).await;
             }
-            let question = health.check(HealthCheckRequest::default());
-            if let Ok(Ok(answer)) = timeout(HEALTH_DEADLINE, question).await
-                && answer.into_inner().status() == ServingStatus::Serving
-            {
-                return Ok(());
-            }
-            sleep(HEALTH_PAUSE).await;
         }
+    }
+
+    pub fn never_ready(&self) -> NodeFailure {
         let log = log::tail(&self.log);
-        Err(self
-            .failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs())))
+        self.failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs()))
     }
 
     pub fn greedy(&mut self, all: &[Process], warden: &Warden) -> Option<NodeFailure> {

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     net::TcpListener as StdListener,
     path::PathBuf,
+    pin::pin,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -14,7 +15,11 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use node::Channel;
-use tokio::{net::TcpListener, process::Child, time::sleep};
+use tokio::{
+    net::TcpListener,
+    process::Child,
+    time::{sleep, timeout},
+};
 
 use self::member::{Member, kill_group, signal_group};
 use super::{
@@ -222,8 +227,18 @@ impl Cluster for ProcessCluster {
 
     async fn ready(&mut self) -> Result<(), NodeFailure> {
         let deadline = Instant::now() + READY_WITHIN;
-        for member in self.members.values_mut().filter(|member| member.process.is_some()) {
-            member.ready(deadline, &self.warden).await?;
+        for name in self.names.clone() {
+            if self.members[&name].process.is_none() {
+                continue;
+            }
+            let mut ready = pin!(self.members[&name].ready());
+            while timeout(WATCH, &mut ready).await.is_err() {
+                // Before it is ready, it may fall or take too much as well; so may the others.
+                self.fallen().map_or(Ok(()), Err)?;
+                if Instant::now() >= deadline {
+                    return Err(self.members[&name].never_ready());
+                }
+            }
         }
         Ok(())
     }
