@@ -113,14 +113,16 @@ fn main() -> Result<()> {
     let clients = runtime.block_on(async {
         anyhow::Ok(Pair { direct: client(server.address)?, proxied: client(proxy.address)? })
     })?;
+    // Asked before any thread is pinned: afterwards it would be one.
+    let processors = thread::available_parallelism()?.get();
     println!("The fault proxy beside a direct call: one proxy thread, recording on");
     runtime.block_on(warm_up(&clients, &effort))?;
+    print_rate(runtime.block_on(rates(&clients, &effort))?);
     print_latency("any processor", runtime.block_on(latencies(&clients, &effort))?);
     if run_on_processors(0..1) {
         print_latency("one processor", runtime.block_on(latencies(&clients, &effort))?);
-        run_on_processors(0..thread::available_parallelism()?.get());
+        run_on_processors(0..processors);
     }
-    print_rate(runtime.block_on(rates(&clients, &effort))?);
     print_memory(&runtime.block_on(memory(&clients.proxied, effort.memory_samples))?);
 
     drop((clients, runtime));
