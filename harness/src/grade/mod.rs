@@ -12,6 +12,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeSet, VecDeque},
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Mutex, mpsc},
     thread,
@@ -45,8 +46,31 @@ pub struct Request {
     pub seed: u64,
     /// How many seeds each milestone tries; its own number when absent.
     pub runs: Option<u32>,
+    /// How many grades, one from each seed on. Neighbours share all runs but one each, and what is
+    /// shared is run once.
+    pub grades: u64,
     /// How many clusters run side by side.
     pub jobs: usize,
+}
+
+impl Request {
+    /// How many runs of a milestone make a grade.
+    fn runs_of(&self, milestone: &Milestone) -> u64 {
+        u64::from(self.runs.unwrap_or(milestone.runs))
+    }
+
+    /// The seeds that a milestone is tried with, in all grades together.
+    fn seeds_of(&self, milestone: &Milestone) -> impl Iterator<Item = u64> + use<> {
+        let seed = self.seed;
+        let seeds = self.runs_of(milestone) + self.grades - 1;
+        (0..seeds).map(move |offset| seed.wrapping_add(offset))
+    }
+
+    /// The grades that a run with this seed counts in, the first one being 0.
+    fn grades_with(&self, milestone: &Milestone, seed: u64) -> Range<u64> {
+        let offset = seed.wrapping_sub(self.seed);
+        (offset + 1).saturating_sub(self.runs_of(milestone))..self.grades.min(offset + 1)
+    }
 }
 
 /// What happens while a grade is under way.
@@ -105,7 +129,7 @@ pub fn grade(
             grade.build.wall_ms = program.wall_ms;
             let plans = plan(lab, &milestones, request, &program, &dir);
             watcher.running(plans.len());
-            let outcomes = run_all(plans, request.jobs, warden, watcher);
+            let outcomes = run_all(plans, request, warden, watcher);
             grade.milestones = milestones
                 .iter()
                 .map(|milestone| sum_up(milestone, outcomes_of(milestone, &outcomes)))
@@ -138,8 +162,7 @@ fn plan<'a>(
 ) -> Vec<Planned<'a>> {
     let mut plans = Vec::new();
     for milestone in milestones {
-        for offset in 0..u64::from(request.runs.unwrap_or(milestone.runs)) {
-            let seed = request.seed.wrapping_add(offset);
+        for seed in request.seeds_of(milestone) {
             let scenario = milestone.scenario(seed).clone();
             let inputs = Inputs {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -162,22 +185,32 @@ fn plan<'a>(
 
 /// Runs all plans: those whose verdict does not hang on time first, `jobs` side by side; then the
 /// others, with little beside them; then what was slow again, alone, unless its milestone has failed
-/// without it.
+/// without it in every grade that it counts in.
 fn run_all<'a>(
     plans: Vec<Planned<'a>>,
-    jobs: usize,
+    request: &Request,
     warden: &Warden,
     watcher: &dyn Watcher,
 ) -> Vec<Ran<'a>> {
     let (timed, untimed): (Vec<_>, Vec<_>) =
         plans.into_iter().partition(|(milestone, _)| milestone.timed);
-    let mut ran = run_side_by_side(untimed, jobs, warden, watcher);
-    ran.extend(run_side_by_side(timed, jobs.min(TIMED_JOBS), warden, watcher));
+    let mut ran = run_side_by_side(untimed, request.jobs, warden, watcher);
+    ran.extend(run_side_by_side(timed, request.jobs.min(TIMED_JOBS), warden, watcher));
+    // The last run of one grade also counts in all that begin before the next: with those first,
+    // few have to be repeated.
+    ran.sort_by_key(|(milestone, _, outcome)| {
+        Reverse(outcome.seed.wrapping_sub(request.seed) % request.runs_of(milestone))
+    });
     let is_failure = |outcome: &Outcome| {
         !needs_quiet(outcome) && matches!(outcome.verdict, Verdict::Wrong | Verdict::Broken)
     };
+    let grades_with = |milestone: &'a Milestone, outcome: &Outcome| {
+        let grades = request.grades_with(milestone, outcome.seed);
+        grades.map(|grade| (&*milestone.id, grade))
+    };
     let failures = ran.iter().filter(|(_, _, outcome)| is_failure(outcome));
-    let mut failed: BTreeSet<&str> = failures.map(|(milestone, ..)| &*milestone.id).collect();
+    let mut failed: BTreeSet<(&str, u64)> =
+        failures.flat_map(|(milestone, _, outcome)| grades_with(milestone, outcome)).collect();
     let mut outcomes = Vec::new();
     for (milestone, plan, mut outcome) in ran {
         let wants_quiet = needs_quiet(&outcome);
@@ -185,13 +218,13 @@ fn run_all<'a>(
             outcome = once_more_alone(&plan, &outcome, warden);
         }
         if outcome.verdict == Verdict::Slow {
-            outcome = match failed.contains(&*milestone.id) {
+            outcome = match grades_with(milestone, &outcome).all(|grade| failed.contains(&grade)) {
                 true => outcome,
                 false => confirm_slow(&plan, outcome, warden),
             };
         }
         if matches!(outcome.verdict, Verdict::Slow | Verdict::Wrong | Verdict::Broken) {
-            failed.insert(&milestone.id);
+            failed.extend(grades_with(milestone, &outcome));
         }
         if wants_quiet {
             watcher.ran(milestone, &outcome);

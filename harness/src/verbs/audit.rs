@@ -8,9 +8,9 @@ use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use crate::{
     cluster::warden::Warden,
     gaps::GapFile,
-    grade::{self, Request, verdict::Verdict},
+    grade::{self, Request, run::Outcome, verdict::Verdict},
     lab::{Lab, Milestone},
-    report::terminal::Progress,
+    report::{json, terminal::Progress},
     variant::{Answers, Variant, starter},
     workspace::Workspace,
 };
@@ -24,8 +24,8 @@ pub struct Args {
     /// Only this variant; may be repeated
     #[arg(long)]
     variant: Vec<String>,
-    /// How many grades each variant gets, each with seeds of its own
-    #[arg(long, default_value_t = 1)]
+    /// How many grades each variant gets, one from each seed on; what they share is run once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     grades: u64,
     /// The first seed
     #[arg(long, default_value_t = 1)]
@@ -150,25 +150,23 @@ fn grade_row(
         |demand: &Demand| !args.demanded || row.caught_somewhere || *demand != Demand::Nothing;
     let wanted: Vec<_> =
         lab.milestones.iter().zip(&row.demands).filter(|(_, demand)| is_wanted(demand)).collect();
-    let mut cells: Vec<Cell> = lab.milestones.iter().map(|_| Cell::default()).collect();
-    let most_runs = lab.milestones.iter().map(|milestone| milestone.runs).max().unwrap_or(1);
-    for grade in 0..args.grades {
-        let request = Request {
-            variant: row.variant.clone(),
-            milestones: wanted.iter().map(|(milestone, _)| milestone.id.clone()).collect(),
-            seed: args.seed + grade * u64::from(most_runs),
-            runs: None,
-            jobs: args.jobs.unwrap_or(lab.side_by_side),
-        };
-        let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
-        let graded = grade::grade(workspace, lab, &request, warden, &progress);
-        progress.finish();
-        for milestone in graded?.0.milestones {
-            let column = lab.milestones.iter().position(|known| known.id == milestone.id);
-            cells[column.context("a grade has the lab's milestones")?].0.push(milestone.verdict);
-        }
-    }
-    Ok(cells)
+    let request = Request {
+        variant: row.variant.clone(),
+        milestones: wanted.iter().map(|(milestone, _)| milestone.id.clone()).collect(),
+        seed: args.seed,
+        runs: None,
+        grades: args.grades,
+        jobs: args.jobs.unwrap_or(lab.side_by_side),
+    };
+    let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
+    let graded = grade::grade(workspace, lab, &request, warden, &progress);
+    progress.finish();
+    let graded = graded?.0.milestones;
+    let cell = |milestone: &Milestone| {
+        let graded = graded.iter().find(|it| it.id == milestone.id);
+        graded.map_or_else(Cell::default, |it| Cell::of(it, milestone.runs, args.grades))
+    };
+    Ok(lab.milestones.iter().map(cell).collect())
 }
 
 impl Row {
@@ -200,6 +198,17 @@ impl Row {
 }
 
 impl Cell {
+    /// The verdict of each grade, `runs` runs from each seed on; the same for all grades of what
+    /// could not be run at all.
+    fn of(graded: &json::Milestone, runs: u32, grades: u64) -> Self {
+        let runs = usize::try_from(runs).expect("there is an address for each run");
+        let verdict = |runs: &[Outcome]| Verdict::gravest(runs.iter().map(|run| run.verdict));
+        match graded.runs.is_empty() {
+            true => Self((0..grades).map(|_| graded.verdict).collect()),
+            false => Self(graded.runs.windows(runs).map(verdict).collect()),
+        }
+    }
+
     /// The verdicts by how often they came, the demanded ones marked: `wrong* 20`.
     fn show(&self, demand: Demand) -> String {
         let words: BTreeSet<_> = self.0.iter().map(|verdict| verdict.word()).collect();

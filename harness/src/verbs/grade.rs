@@ -46,6 +46,7 @@ pub fn run(args: Args) -> Result<u8> {
         milestones: args.milestone,
         seed: args.seed,
         runs: args.runs,
+        grades: 1,
         jobs: args.jobs.unwrap_or(lab.side_by_side),
     };
     let warden = Warden::start()?;
