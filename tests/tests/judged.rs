@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use harness::{
     fabric::record::Message,
-    workload::{self, Evidence},
+    grade::{
+        judge::judge,
+        lateness::Lateness,
+        verdict::Verdict,
+        watch::{Observed, Trial},
+    },
+    lab::Scenario,
+    workload::{self, Evidence, script::Script},
 };
 use proto::lock::{AcquireReply, AcquireRequest, Granted, acquire_reply::Outcome};
 use serde_json::json;
@@ -44,4 +51,41 @@ fn a_lease_granted_late_by_a_slow_node_is_over_late() {
     // Told at 1.3 s, so it may run until 1.9 s, though it was asked for at the very start.
     assert!(!is_slow(vec![granted("c1", 0, 1_300_000, 1), granted("c2", 650_000, 1_950_000, 2)]));
     assert!(is_slow(vec![granted("c1", 0, 2_000, 1), granted("c2", 650_000, 1_950_000, 2)]));
+}
+
+/// The verdict on a run whose first grant came after so long, and another one before its end.
+fn verdict(first_calm_ms: u64, first_granted_us: u64) -> Verdict {
+    let scenario: Scenario = toml::from_str(&format!(
+        "name = \"judged\"\nworkload = \"lock\"\nnodes = 3\nclients = 1\n\
+         duration_ms = 4_000\ncalm_ms = [{first_calm_ms}, 1_800]"
+    ))
+    .unwrap();
+    let granted = |token: u64, return_us: u64| {
+        let operation = json!({
+            "process": 1, "op": "acquire", "key": format!("lock-{token}"), "owner": "c1",
+            "request_no": token, "lease_ms": 600, "call_us": 1000, "return_us": return_us,
+            "result": { "granted": token },
+            "tries": [{
+                "node": "n1", "call_us": 1000, "return_us": return_us,
+                "answer": { "granted": token },
+            }],
+        });
+        serde_json::from_value(operation).unwrap()
+    };
+    let history = vec![granted(1, first_granted_us), granted(2, 3_500_000)];
+    let observed =
+        Observed { history, healed_us: 2_200_000, end_us: 4_000_000, ..Observed::default() };
+    let workload = scenario.load_workload().unwrap();
+    let script = Script::default();
+    let (workload, schedule) = (workload.as_ref(), &[][..]);
+    let trial = Trial { scenario: &scenario, workload, seed: 1, schedule, script };
+    judge(&trial, observed, Vec::new(), Lateness::default(), false).reason.verdict
+}
+
+#[test]
+fn a_grant_is_due_in_the_first_second_and_not_in_half_of_it() {
+    // Three coordinators with slow disks, seen in a right answer.
+    assert_eq!(verdict(500, 500_646), Verdict::Passed);
+    assert_eq!(verdict(1_000, 900_000), Verdict::Passed);
+    assert_eq!(verdict(1_000, 1_100_000), Verdict::Slow);
 }

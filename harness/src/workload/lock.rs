@@ -107,9 +107,10 @@ impl Workload for LockWorkload {
         &["granted_again", "same_grant", "every_node", "written"]
     }
 
-    /// Every lock is free, and any node grants it.
+    /// Every lock is free and any node grants it, but in the second that promises give: when three
+    /// coordinators with slow disks meet, half of one is not always enough.
     fn starts_within_ms(&self) -> u64 {
-        400
+        1000
     }
 
     /// Every lock may be held by somebody who is gone, for one lease from the last restart.
