@@ -10,10 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fabric::{
-        decode::Decoder,
-        schedule::{self, FaultSpec},
-    },
+    fabric::schedule::{self, FaultSpec},
     workload::{self, Workload},
     workspace::Workspace,
 };
@@ -295,7 +292,7 @@ impl Scenario {
                 bail!("{what} names \"{unknown}\"; there is: {}", known.join(", "));
             }
         }
-        let decoder = Decoder::new(workload.descriptors())?;
+        let decoder = workload.decoder();
         schedule::check(&self.faults, self.nodes, &decoder)
     }
 }

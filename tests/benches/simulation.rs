@@ -3,6 +3,9 @@
 //! `cargo bench -p tests --bench simulation`: the reference of the lock lab, in the profile that
 //! `explore` uses; 3 nodes, about 200 operations in 10 virtual seconds, 3 faults on nodes and links
 //! and a fault on about 6 of a hundred messages.
+//!
+//! Beside it, as the most that any engine could reach: the same number of calls by the generated
+//! client and server alone, with no network, clock, disk, record, fault or check in between.
 
 use std::{env, fs, path::Path, thread, time::Instant};
 
@@ -20,6 +23,19 @@ use harness::{
     variant::Variant,
     workspace::Workspace,
 };
+use node::{BoxError, Channel};
+use proto::lock::{
+    AcceptReply, AcceptRequest, Ballot, LoadReply, LoadRequest, PrepareReply, PrepareRequest,
+    StoreReply, StoreRequest,
+    peer_client::PeerClient,
+    peer_server::{Peer, PeerServer},
+};
+use tonic::{Request, Response, Status, body::Body, service::Routes};
+use tower::Service;
+
+/// As in the program that runs simulations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SCENARIO: &str = r#"
 name = "bench"
@@ -43,6 +59,8 @@ const MESSAGES: u32 = 400;
 /// How many schedules are timed, and after how many memory is looked at.
 const TIMED: u64 = 1000;
 const LOOKS: [u64; 3] = [100, 1000, 10_000];
+/// How many calls of the generated code alone are timed.
+const BARE_CALLS: u32 = 300_000;
 
 fn main() {
     // The warden is this very program.
@@ -60,6 +78,9 @@ fn main() {
     let two = rate(&program.path, &warden, 2);
     println!("two jobs: {two:.0} schedules a second, {:.2} times as many", two / one);
     let mut runner = Runner::new(&program.path, &warden);
+    let messages = messages(&mut runner);
+    let bare = bare_calls() / f64::from(messages);
+    println!("as many calls of the generated code alone ({messages}): {bare:.0} times a second");
     let mut ran = 0;
     for look in LOOKS {
         while ran < look {
@@ -68,6 +89,61 @@ fn main() {
         }
         let pid = runner.pid().unwrap();
         println!("memory after {look} schedules: {:.1} MiB", resident_mib(pid));
+    }
+}
+
+/// How many messages a schedule has.
+fn messages(runner: &mut Runner) -> u32 {
+    let kept = tempfile::tempdir().unwrap();
+    runner.run(&plan(0), Some(kept.path())).unwrap();
+    let record = fs::read_to_string(kept.path().join("messages.jsonl")).unwrap();
+    u32::try_from(record.lines().count()).unwrap()
+}
+
+/// Calls a second of a generated client that calls a generated server, and nothing else.
+fn bare_calls() -> f64 {
+    let routes = Routes::new(PeerServer::new(Voter)).prepare();
+    let channel =
+        Channel::over(tower::service_fn(move |request: tonic::codegen::http::Request<Body>| {
+            let mut routes = routes.clone();
+            async move { routes.call(request).await.map_err(BoxError::from) }
+        }));
+    let mut client = PeerClient::new(channel);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let started = Instant::now();
+    runtime.block_on(async {
+        for round in 0..BARE_CALLS {
+            let ballot = Ballot { round: round.into(), node: "n1".to_owned() };
+            let request = PrepareRequest { name: "lock-1".to_owned(), ballot: Some(ballot) };
+            client.prepare(request).await.unwrap();
+        }
+    });
+    f64::from(BARE_CALLS) / started.elapsed().as_secs_f64()
+}
+
+/// A voter that promises whatever it is asked.
+struct Voter;
+
+#[tonic::async_trait]
+impl Peer for Voter {
+    async fn prepare(
+        &self,
+        request: Request<PrepareRequest>,
+    ) -> Result<Response<PrepareReply>, Status> {
+        let promised = request.into_inner().ballot;
+        Ok(Response::new(PrepareReply { ok: true, promised, accepted: None }))
+    }
+
+    async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptReply>, Status> {
+        Err(Status::unimplemented("not measured"))
+    }
+
+    async fn store(&self, _: Request<StoreRequest>) -> Result<Response<StoreReply>, Status> {
+        Err(Status::unimplemented("not measured"))
+    }
+
+    async fn load(&self, _: Request<LoadRequest>) -> Result<Response<LoadReply>, Status> {
+        Err(Status::unimplemented("not measured"))
     }
 }
 

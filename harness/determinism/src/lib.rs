@@ -59,12 +59,10 @@ fn elapsed() -> Duration {
     if READING.replace(true) {
         return Duration::ZERO;
     }
-    let elapsed = match ENTERED.get() {
-        Some(entered) if tokio::runtime::Handle::try_current().is_ok() => {
-            tokio::time::Instant::now().into_std().saturating_duration_since(entered)
-        }
-        _ => Duration::ZERO,
-    };
+    // Outside of a runtime, tokio's clock asks for this one, which is then being read already.
+    let elapsed = ENTERED.get().map_or(Duration::ZERO, |entered| {
+        tokio::time::Instant::now().into_std().saturating_duration_since(entered)
+    });
     READING.set(false);
     elapsed
 }

@@ -8,7 +8,6 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{
     cluster::simulated::store::DiskKind,
     fabric::{
-        decode::Decoder,
         fault::{Aim, Kind, Mode, Phase, Shape},
         schedule::{self, FaultSpec, NamedNodes, Nodes},
     },
@@ -71,7 +70,7 @@ impl<'a> Source<'a> {
         let scenarios: Vec<_> = milestones.iter().flat_map(of).collect();
         let mut methods = BTreeSet::new();
         for (_, scenario) in &scenarios {
-            methods.extend(Decoder::new(scenario.load_workload()?.descriptors())?.method_names());
+            methods.extend(scenario.load_workload()?.decoder().method_names());
         }
         Ok(Self { scenarios, methods: methods.into_iter().collect(), disk })
     }

@@ -20,7 +20,7 @@ use tonic::{Status, body::Body};
 use super::{
     Link, Plan,
     fault::{Mode, Phase},
-    record::{Lost, Message},
+    record::{Lost, Message, method_of},
     trigger::Seen,
 };
 
@@ -152,7 +152,8 @@ impl Flight {
         }
         let Link { from, to, .. } = &*self.link;
         let (id, path) = (self.with(|message| message.id), self.head.uri.path());
-        let seen = Seen { id, from, to, phase, path, request: &self.body, reply };
+        let method = method_of(path);
+        let seen = Seen { id, from, to, phase, path, method, request: &self.body, reply };
         fabric.on_message(&seen).await
     }
 

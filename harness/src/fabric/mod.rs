@@ -17,7 +17,7 @@ pub use flight::Reply;
 pub use link::{Delivery, Exit, Link};
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -65,7 +65,7 @@ struct State {
 
 /// Directed pairs, from and to, between which no message passes.
 struct Cut {
-    pairs: BTreeSet<(String, String)>,
+    pairs: Vec<(String, String)>,
     mode: Mode,
 }
 
@@ -144,7 +144,7 @@ impl Fabric {
     /// Blocks these directed pairs (from, to) until the cut of this `key` is healed. Clients still
     /// reach every node.
     pub fn cut(&self, key: usize, pairs: Vec<(String, String)>, mode: Mode) {
-        self.state().cuts.insert(key, Cut { pairs: pairs.into_iter().collect(), mode });
+        self.state().cuts.insert(key, Cut { pairs, mode });
         self.0.cuts_changed.send_replace(());
     }
 
@@ -162,13 +162,10 @@ impl Fabric {
     /// How the way between two nodes is blocked at the moment, if it is.
     pub(crate) fn blocked(&self, from: &str, to: &str) -> Option<Mode> {
         let state = self.state();
-        if state.cuts.is_empty() {
-            return None;
-        }
-        let pair = (from.to_owned(), to.to_owned());
-        let modes = state.cuts.values().filter(|cut| cut.pairs.contains(&pair));
+        let is_it = |(one, other): &(String, String)| one == from && other == to;
+        let cuts = state.cuts.values().filter(|cut| cut.pairs.iter().any(is_it));
         // Of several cuts, one that loses messages leaves nothing to hold.
-        modes.map(|cut| cut.mode).min_by_key(|mode| *mode == Mode::Hold)
+        cuts.map(|cut| cut.mode).min_by_key(|mode| *mode == Mode::Hold)
     }
 
     /// Waits until a cut is made or healed after `look` has returned `None`; then looks again.

@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 use super::{
     decode::Decoder,
     fault::{Aim, Entry, Fault, NOT, OTHER, Phase, RECEIVER, SENDER, Sighting, Trigger},
-    record::method_of,
 };
 
 /// A message at one moment of its life, as aims see it.
@@ -17,6 +16,8 @@ pub(crate) struct Seen<'a> {
     pub phase: Phase,
     /// `/package.Service/Method`.
     pub path: &'a str,
+    /// The method's name without its service.
+    pub method: &'a str,
     /// The request's gRPC frame.
     pub request: &'a [u8],
     /// The reply's; empty in [`Phase::Request`].
@@ -30,7 +31,7 @@ impl Seen<'_> {
             id: self.id,
             from: self.from.to_owned(),
             to: self.to.to_owned(),
-            method: method_of(self.path).to_owned(),
+            method: self.method.to_owned(),
             phase: self.phase,
         }
     }
@@ -183,7 +184,7 @@ impl Wanted {
                     _ => name == wanted,
                 }
         };
-        aim.method == method_of(seen.path)
+        aim.method == seen.method
             && aim.phase == seen.phase
             && names(&aim.from, seen.from)
             && names(&aim.to, seen.to)

@@ -21,7 +21,6 @@ use crate::{
     },
     fabric::{
         Fabric, RunClock,
-        decode::Decoder,
         fault::{Entry, Kind},
         record::{Message, Recorder},
         schedule,
@@ -192,7 +191,7 @@ fn run_once(plan: &Plan, redraw: u32, warden: &Warden) -> Result<(Judged, Latene
     write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
 
     let mut messages: Vec<Message> = read_lines(&dir.join("messages.jsonl"))?;
-    let decoder = Decoder::new(workload.descriptors())?;
+    let decoder = workload.decoder();
     messages.iter_mut().for_each(|message| message.decode(&decoder));
     write_lines(&dir.join("messages.jsonl"), &messages)?;
     Ok((judge(&trial, observed, messages, lateness.clone(), true), lateness))
@@ -221,7 +220,7 @@ async fn observe(
         disk_delay_ms: plan.scenario.disk_delay_ms,
         log_dir: plan.run_dir.join("nodes"),
     };
-    let decoder = Decoder::new(trial.workload.descriptors())?;
+    let decoder = trial.workload.decoder();
     let mut retries = PORT_RETRIES;
     loop {
         let clock = RunClock::default();

@@ -43,7 +43,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         schedule: &plan.schedule,
         script: plan.turns.clone().map_or_else(Script::default, Script::fixed),
     };
-    let decoder = Decoder::new(workload.descriptors())?;
+    let decoder = workload.decoder();
     let recorder = Recorder::in_memory();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -68,8 +68,8 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     drop(runtime);
     runner::over();
     let mut messages = recorder.take();
-    // They are dropped in no order.
-    messages.sort_by_key(|message| (message.id, message.copy));
+    // They are dropped in no order. A message is large to move, so it is moved once.
+    messages.sort_by_cached_key(|message| (message.id, message.copy));
     let hash = hash(&messages, &observed.history, &observed.struck)?;
     if let Some(dir) = keep {
         messages.iter_mut().for_each(|message| message.decode(&decoder));

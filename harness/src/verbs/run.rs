@@ -12,7 +12,7 @@ use crate::{
         process::{ProcessCluster, Spec},
         warden::Warden,
     },
-    fabric::{Fabric, RunClock, decode::Decoder, record::Recorder},
+    fabric::{Fabric, RunClock, record::Recorder},
     grade::{new_runs_dir, verdict::Verdict},
     lab::MAX_NODES,
     workspace::shown,
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock = RunClock::default();
-        let decoder = Decoder::new(workload.descriptors())?;
+        let decoder = workload.decoder();
         let (fabric, _strikes) = Fabric::new(clock.clone(), decoder, recorder);
         let mut cluster = ProcessCluster::new(&spec, fabric, warden).await?;
         let nodes = cluster.nodes().to_vec();

@@ -5,7 +5,7 @@ mod evidence;
 mod peers;
 mod traffic;
 
-use std::{cell::LazyCell, collections::BTreeMap, time::Duration};
+use std::{cell::LazyCell, collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use anyhow::{Context, ensure};
 use proto::kv as wire;
@@ -19,11 +19,16 @@ use crate::{
         linearizable::{self, Budget},
         logs, progress, reads, sessions, terms,
     },
+    fabric::decode::Decoder,
     history::{
         Operation,
         values::{Model, ValueHistory},
     },
 };
+
+/// Made once: thousands of simulated runs ask for it.
+static DECODER: LazyLock<Decoder> =
+    LazyLock::new(|| Decoder::new(wire::DESCRIPTORS).expect("they are compiled in"));
 
 /// What a scenario may say about the clients. Times in milliseconds, ranges as [least, most].
 #[derive(Clone, Debug, Deserialize)]
@@ -88,8 +93,8 @@ impl KvWorkload {
 }
 
 impl Workload for KvWorkload {
-    fn descriptors(&self) -> &'static [u8] {
-        wire::DESCRIPTORS
+    fn decoder(&self) -> Decoder {
+        DECODER.clone()
     }
 
     fn client(&self, client: Client) -> Box<dyn Actor> {

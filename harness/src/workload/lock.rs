@@ -3,7 +3,7 @@
 mod evidence;
 mod holder;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use anyhow::{Context, Result, ensure};
 use proto::lock as wire;
@@ -19,8 +19,13 @@ use self::{
 use super::{Actor, Charges, Client, Evidence, Workload};
 use crate::{
     checker::{Finding, fencing, leases, majority, requests},
+    fabric::decode::Decoder,
     history::Operation,
 };
+
+/// Made once: thousands of simulated runs ask for it.
+static DECODER: LazyLock<Decoder> =
+    LazyLock::new(|| Decoder::new(wire::DESCRIPTORS).expect("they are compiled in"));
 
 /// What a scenario may say about the clients. Times in milliseconds, ranges as [least, most].
 #[derive(Clone, Debug, Deserialize)]
@@ -91,8 +96,8 @@ pub fn check_history(history: &[Operation]) -> Option<Finding> {
 }
 
 impl Workload for LockWorkload {
-    fn descriptors(&self) -> &'static [u8] {
-        wire::DESCRIPTORS
+    fn decoder(&self) -> Decoder {
+        DECODER.clone()
     }
 
     fn client(&self, client: Client) -> Box<dyn Actor> {

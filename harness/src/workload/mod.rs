@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use crate::{
     checker::{Finding, Late, Named, terms::Restart},
-    fabric::{RunClock, record::Message, weather::Weather},
+    fabric::{RunClock, decode::Decoder, record::Message, weather::Weather},
     history::{History, Operation},
 };
 
@@ -84,8 +84,8 @@ pub trait Actor: Send {
 
 /// What the clients of one lab do, and how what they saw is judged.
 pub trait Workload: Send + Sync {
-    /// The lab's services (an encoded `FileDescriptorSet`).
-    fn descriptors(&self) -> &'static [u8];
+    /// What reads the messages of the lab's services.
+    fn decoder(&self) -> Decoder;
 
     /// A client that has done nothing yet.
     fn client(&self, client: Client) -> Box<dyn Actor>;
