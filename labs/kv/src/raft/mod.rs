@@ -259,3 +259,24 @@ impl Raft {
         servers / 2 + 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::kv::{Snapshot, VoteReply};
+
+    use super::*;
+
+    #[test]
+    fn whoever_hears_of_a_higher_term_alone_stands_no_later_for_it() {
+        let peers = vec!["n2".to_owned(), "n3".to_owned()];
+        let log = Log::new(Snapshot::default(), Vec::new());
+        let mut raft = Raft::new("n1".to_owned(), peers, HardState::default(), log, 0).unwrap();
+        raft.tick(raft.due_ms());
+        let (asked_ms, due_ms) = (raft.now_ms, raft.due_ms());
+        let Effects { messages, .. } = raft.settle();
+        let (peer, request) = messages.first().expect("somebody is asked for a vote");
+        let reply = FromPeer::Vote(VoteReply { term: 9, granted: false });
+        raft.on_reply(asked_ms + 1, peer, request, Some(reply));
+        assert_eq!((raft.term, raft.due_ms()), (9, due_ms));
+    }
+}

@@ -26,11 +26,12 @@ impl Raft {
             for read in leadership.into_reads() {
                 self.refuse(read.ticket);
             }
+            self.wait_for_leader();
         }
-        self.wait_for_leader();
     }
 
-    /// Starts to wait for a leader anew.
+    /// Starts to wait for a leader anew: when one has been heard of or voted for, and not when a
+    /// candidate is refused, or one that cannot win would keep those that can from standing.
     pub(super) fn wait_for_leader(&mut self) {
         self.election_due_ms = self.now_ms + self.draw_timeout_ms();
     }
