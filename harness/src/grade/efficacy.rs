@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fabric::{
-        fault::{Entry, Fault, Kind, Struck},
+        fault::{Aim, Entry, Fault, Kind, Phase, Struck, Trigger},
         record::{Lost, Message},
     },
     history::Operation,
@@ -23,27 +23,88 @@ pub struct Bites {
     pub operations_in_flight: u32,
 }
 
-/// What the faults of each kind that `schedule` wanted did.
+/// What the faults of a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Efficacy {
+    /// Those of each kind that was wanted.
+    pub by_kind: BTreeMap<Kind, Bites>,
+    /// Which of the wanted ones did nothing, in one sentence, if some did: then the run proves
+    /// nothing.
+    pub toothless: Option<String>,
+}
+
+/// What the faults that `schedule` wanted did.
 pub fn judge(
     schedule: &[Entry],
     struck: &[Struck],
     messages: &[Message],
     history: &[Operation],
-) -> BTreeMap<Kind, Bites> {
+) -> Efficacy {
     let wanted = schedule.iter().map(|entry| (entry.fault.kind(), Bites::default()));
     let mut by_kind: BTreeMap<Kind, Bites> = wanted.collect();
+    let mut places = places(schedule);
     for fault in struck {
-        let bites = by_kind.entry(fault.fault.kind()).or_default();
-        bites.injected += 1;
-        bites.bit += u32::from(bit(fault, messages));
+        let has_bitten = u32::from(bit(fault, messages));
         let under_way = |operation: &&Operation| {
             operation.call_us <= fault.at_us
                 && operation.return_us.is_none_or(|return_us| return_us >= fault.at_us)
         };
         let count = history.iter().filter(under_way).count();
-        bites.operations_in_flight += u32::try_from(count).expect("a run is small");
+        let in_flight = u32::try_from(count).expect("a run is small");
+        let here = schedule.get(fault.entry).map(Place::of);
+        let place = places.iter_mut().find(|(place, _)| Some(place) == here.as_ref());
+        let kind = by_kind.entry(fault.fault.kind()).or_default();
+        for bites in place.map(|(_, bites)| bites).into_iter().chain([kind]) {
+            bites.injected += 1;
+            bites.bit += has_bitten;
+            bites.operations_in_flight += in_flight;
+        }
     }
-    by_kind
+    let toothless = places.iter().find(|(_, bites)| bites.bit == 0);
+    Efficacy { by_kind, toothless: toothless.map(|(place, bites)| place.sentence(bites)) }
+}
+
+/// What is wanted of a schedule: a fault of this kind, set off by such a message or by none. Each
+/// must do something at least once, or the scenario is another one than was meant.
+#[derive(PartialEq)]
+struct Place<'a> {
+    kind: Kind,
+    aim: Option<&'a Aim>,
+}
+
+impl<'a> Place<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let aim = match &entry.when {
+            Trigger::Message { aim, .. } => Some(aim),
+            Trigger::AtMs(_) => None,
+        };
+        Self { kind: entry.fault.kind(), aim }
+    }
+
+    /// Says that it did nothing.
+    fn sentence(&self, bites: &Bites) -> String {
+        let kind = self.kind;
+        let at = match self.aim {
+            Some(Aim { method, phase: Phase::Request, .. }) => format!(" at a request of {method}"),
+            Some(Aim { method, phase: Phase::Reply, .. }) => format!(" at a reply to {method}"),
+            None => String::new(),
+        };
+        match bites.injected {
+            0 => format!("No {kind}{at} was injected: the message it waits for never came."),
+            _ => format!("No {kind}{at} hit anything."),
+        }
+    }
+}
+
+/// Every place of `schedule`, in its order.
+fn places(schedule: &[Entry]) -> Vec<(Place<'_>, Bites)> {
+    let mut places: Vec<(Place<'_>, Bites)> = Vec::new();
+    for place in schedule.iter().map(Place::of) {
+        if !places.iter().any(|(known, _)| *known == place) {
+            places.push((place, Bites::default()));
+        }
+    }
+    places
 }
 
 fn bit(struck: &Struck, messages: &[Message]) -> bool {
@@ -77,4 +138,44 @@ fn bit(struck: &Struck, messages: &[Message]) -> bool {
 fn overlaps(message: &Message, struck: &Struck) -> bool {
     let end_us = message.answered_us.or(message.gave_up_us).or(message.replied_us);
     message.sent_us <= struck.until_us && end_us.is_none_or(|end_us| end_us >= struck.at_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    fn kill_at(method: &str, nth: u32) -> Entry {
+        let aim = Aim::at(method.into());
+        let fault = Fault::Kill { nodes: vec!["n1".into()] };
+        Entry { when: Trigger::Message { aim, nth, after: None }, fault, for_ms: 10 }
+    }
+
+    #[test]
+    fn each_kind_of_moment_that_is_wanted_must_come_once_and_not_each_moment() {
+        let schedule = [kill_at("Put", 1), kill_at("Get", 1), kill_at("Put", 2)];
+        let struck = |entry: usize| Struck {
+            entry,
+            fault: schedule[entry].fault.clone(),
+            at_us: 10,
+            until_us: 20,
+            message: None,
+        };
+        let lost = json!({
+            "id": 1, "copy": 0, "from": "c1", "to": "n1", "path": "/faultline.kv.v1.Kv/Put",
+            "sent_us": 5, "delivered_us": 6, "replied_us": null, "answered_us": null,
+            "gave_up_us": null, "code": null, "lost": "unreachable", "request": "", "reply": null,
+        });
+        let messages: [Message; 1] = [from_value(lost).unwrap()];
+        let toothless = |struck: &[Struck], messages| {
+            judge(&schedule, struck, messages, &[]).toothless.unwrap_or_default()
+        };
+        assert_eq!(toothless(&[struck(0), struck(1)], &messages[..]), "");
+        let never =
+            "No kill at a request of Get was injected: the message it waits for never came.";
+        assert_eq!(toothless(&[struck(0), struck(2)], &messages[..]), never);
+        let harmless = "No kill at a request of Put hit anything.";
+        assert_eq!(toothless(&[struck(0), struck(1)], &[]), harmless);
+    }
 }

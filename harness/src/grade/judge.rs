@@ -1,9 +1,7 @@
 //! From what a trial left behind to its verdict, on whatever engine it ran.
 
-use std::collections::BTreeMap;
-
 use super::{
-    efficacy::{self, Bites},
+    efficacy::{self, Efficacy},
     lateness::Lateness,
     verdict::{self, Grounds, Reason},
     watch::{Observed, Trial},
@@ -11,7 +9,7 @@ use super::{
 use crate::{
     checker::{Finding, Late, seconds, terms::Restart},
     fabric::{
-        fault::{Fault, Kind, Phase, Struck},
+        fault::{Fault, Phase, Struck},
         record::Message,
         weather::Weather,
     },
@@ -23,8 +21,8 @@ use crate::{
 pub struct Judged {
     /// The verdict and its reason.
     pub reason: Reason,
-    /// What the faults of each kind did.
-    pub bites: BTreeMap<Kind, Bites>,
+    /// What the faults did.
+    pub efficacy: Efficacy,
     /// What the clients saw and the fabric carried.
     pub evidence: Evidence,
     /// The faults that struck.
@@ -32,7 +30,7 @@ pub struct Judged {
 }
 
 /// Judges what `trial` left behind, on a machine that was as late as `lateness` says. If faults
-/// `must_bite`, a run in which those of some kind hit nothing proves nothing.
+/// `must_bite`, a run in which some that were wanted hit nothing proves nothing.
 pub fn judge(
     trial: &Trial<'_>,
     observed: Observed,
@@ -61,15 +59,14 @@ pub fn judge(
         calms.into_iter().filter(|calm| is_one(calm) && !trial.script.is_fixed()).collect();
     let idle = without_progress(&trial.workload.progress_us(&evidence.history), &calms);
     lates.extend(idle.map(|late| ("progress".to_owned(), late)));
-    let bites = match must_bite {
+    let efficacy = match must_bite {
         true => efficacy::judge(trial.schedule, &struck, &evidence.messages, &evidence.history),
-        false => BTreeMap::new(),
+        false => Efficacy::default(),
     };
     let unanswered = unanswered(&evidence.history, &calms);
-    let bites_of = bites.clone();
-    let grounds =
-        Grounds { failure, findings, lates, unanswered, undecided, bites: bites_of, lateness };
-    Judged { reason: verdict::judge(grounds), bites, evidence, struck }
+    let toothless = efficacy.toothless.clone();
+    let grounds = Grounds { failure, findings, lates, unanswered, undecided, toothless, lateness };
+    Judged { reason: verdict::judge(grounds), efficacy, evidence, struck }
 }
 
 /// The nodes that a fault killed.

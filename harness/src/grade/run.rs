@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    efficacy::Bites,
+    efficacy::{Bites, Efficacy},
     judge::{Judged, judge},
     lateness::{Gauge, Lateness},
     verdict::Verdict,
@@ -136,10 +136,10 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
                 outcome.busy = judged.reason.busy;
                 outcome.story = story::tell(&judged.reason, &judged.struck);
                 outcome.lateness_ms = lateness.worst_tick_us() / 1000;
-                let toothless = judged.bites.values().any(|bites| bites.bit == 0);
-                outcome.bites = judged.bites;
+                let Efficacy { by_kind, toothless } = judged.efficacy;
+                outcome.bites = by_kind;
                 outcome.stored_bytes = judged.evidence.stored_bytes;
-                if outcome.verdict != Verdict::Inconclusive || !toothless {
+                if outcome.verdict != Verdict::Inconclusive || toothless.is_none() {
                     break;
                 }
             }

@@ -1,14 +1,13 @@
 //! The verdict on a run: which of the words applies, and why.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{efficacy::Bites, lateness::Lateness};
+use super::lateness::Lateness;
 use crate::{
     checker::{Finding, Late, Named, seconds},
     cluster::NodeFailure,
-    fabric::fault::Kind,
 };
 
 /// What can be said of a run, and of a milestone.
@@ -86,8 +85,8 @@ pub struct Grounds {
     pub unanswered: Option<Late>,
     /// What a check gave up on.
     pub undecided: Option<String>,
-    /// What the faults did.
-    pub bites: BTreeMap<Kind, Bites>,
+    /// Which wanted faults did nothing, if some did.
+    pub toothless: Option<String>,
     /// How late the machine was.
     pub lateness: Lateness,
 }
@@ -143,13 +142,8 @@ pub fn judge(grounds: Grounds) -> Reason {
     if let Some(sentence) = grounds.undecided {
         return Reason::new(Verdict::Inconclusive, sentence);
     }
-    let toothless: Vec<_> = grounds.bites.iter().filter(|(_, bites)| bites.bit == 0).collect();
-    match toothless.first() {
-        Some((kind, bites)) if bites.injected == 0 => {
-            let sentence = format!("No {kind} was injected: the message it waits for never came.");
-            Reason::new(Verdict::Inconclusive, sentence)
-        }
-        Some((kind, _)) => Reason::new(Verdict::Inconclusive, format!("No {kind} hit anything.")),
+    match grounds.toothless {
+        Some(sentence) => Reason::new(Verdict::Inconclusive, sentence),
         None => Reason::new(Verdict::Passed, ""),
     }
 }
@@ -213,9 +207,9 @@ mod tests {
     #[test]
     fn what_harms_clients_comes_before_what_is_late_or_proves_nothing() {
         let finding = late(0).finding;
-        let toothless = BTreeMap::from([(Kind::Kill, Bites::default())]);
         let failure = NodeFailure { node: "n1".into(), what: "fell".into() };
-        let mut grounds = Grounds { bites: toothless, ..Grounds::default() };
+        let mut grounds =
+            Grounds { toothless: Some("No kill hit anything.".into()), ..Grounds::default() };
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Inconclusive);
         grounds.lates.push(("written".into(), late(5_000)));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Slow);
