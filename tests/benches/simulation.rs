@@ -24,13 +24,9 @@ use harness::{
     workspace::Workspace,
 };
 use node::{BoxError, Channel};
-use proto::lock::{
-    AcceptReply, AcceptRequest, Ballot, LoadReply, LoadRequest, PrepareReply, PrepareRequest,
-    StoreReply, StoreRequest,
-    peer_client::PeerClient,
-    peer_server::{Peer, PeerServer},
-};
-use tonic::{Request, Response, Status, body::Body, service::Routes};
+use proto::lock::{Ballot, PrepareRequest, peer_client::PeerClient, peer_server::PeerServer};
+use tests::voter::Voter;
+use tonic::{body::Body, service::Routes};
 use tower::Service;
 
 /// As in the program that runs simulations.
@@ -119,32 +115,6 @@ fn bare_calls() -> f64 {
         }
     });
     f64::from(BARE_CALLS) / started.elapsed().as_secs_f64()
-}
-
-/// A voter that promises whatever it is asked.
-struct Voter;
-
-#[tonic::async_trait]
-impl Peer for Voter {
-    async fn prepare(
-        &self,
-        request: Request<PrepareRequest>,
-    ) -> Result<Response<PrepareReply>, Status> {
-        let promised = request.into_inner().ballot;
-        Ok(Response::new(PrepareReply { ok: true, promised, accepted: None }))
-    }
-
-    async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptReply>, Status> {
-        Err(Status::unimplemented("not measured"))
-    }
-
-    async fn store(&self, _: Request<StoreRequest>) -> Result<Response<StoreReply>, Status> {
-        Err(Status::unimplemented("not measured"))
-    }
-
-    async fn load(&self, _: Request<LoadRequest>) -> Result<Response<LoadReply>, Status> {
-        Err(Status::unimplemented("not measured"))
-    }
 }
 
 /// Schedules a second with `jobs` runners side by side.

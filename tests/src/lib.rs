@@ -1,5 +1,6 @@
 //! What the tests share: the `lab` program, submissions, and a turn on the machine.
 
+pub mod voter;
 pub mod wire;
 
 use std::{

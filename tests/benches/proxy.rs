@@ -1,6 +1,6 @@
 //! What the fault proxy costs: calls through it beside direct calls, in turns, in one run.
 //!
-//! `cargo bench -p harness --bench proxy` measures. Without cargo's `--bench`, or with `--test`, a
+//! `cargo bench -p tests --bench proxy` measures. Without cargo's `--bench`, or with `--test`, a
 //! few calls only show that it still works. Nothing is asserted about time: machines differ.
 //!
 //! With one call in flight, processors idle in between, and a virtual one may be slow to wake up:
@@ -20,21 +20,16 @@ use anyhow::{Context, Result, ensure};
 use harness::fabric::{Connection, Fabric, Link, RunClock, decode::Decoder, record::Recorder};
 use node::Channel;
 use proto::lock::{
-    AcceptReply, AcceptRequest, Ballot, DESCRIPTORS, LoadReply, LoadRequest, PrepareReply,
-    PrepareRequest, StoreReply, StoreRequest,
-    peer_client::PeerClient,
-    peer_server::{Peer, PeerServer},
+    Ballot, DESCRIPTORS, PrepareRequest, peer_client::PeerClient, peer_server::PeerServer,
 };
+use tests::voter::Voter;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     sync::oneshot,
     task::JoinSet,
 };
-use tonic::{
-    Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::transport::{Server, server::TcpIncoming};
 
 /// As in the `lab` program.
 #[global_allocator]
@@ -139,32 +134,6 @@ impl Effort {
         let rate = self.rate_blocks * self.rate_block_calls;
         let warm_up = self.latency_block_calls + self.rate_block_calls;
         warm_up + latency + rate + self.memory_samples.last().expect("there are samples")
-    }
-}
-
-/// A voter that promises whatever it is asked: the server costs as little as a server can.
-struct Voter;
-
-#[tonic::async_trait]
-impl Peer for Voter {
-    async fn prepare(
-        &self,
-        request: Request<PrepareRequest>,
-    ) -> Result<Response<PrepareReply>, Status> {
-        let promised = request.into_inner().ballot;
-        Ok(Response::new(PrepareReply { ok: true, promised, accepted: None }))
-    }
-
-    async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptReply>, Status> {
-        Err(Status::unimplemented("not measured"))
-    }
-
-    async fn store(&self, _: Request<StoreRequest>) -> Result<Response<StoreReply>, Status> {
-        Err(Status::unimplemented("not measured"))
-    }
-
-    async fn load(&self, _: Request<LoadRequest>) -> Result<Response<LoadReply>, Status> {
-        Err(Status::unimplemented("not measured"))
     }
 }
 
