@@ -1,6 +1,6 @@
 //! Whether faults bit: what each of them hit, judged from the record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::AddAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,14 @@ pub struct Bites {
     pub operations_in_flight: u32,
 }
 
+impl AddAssign for Bites {
+    fn add_assign(&mut self, other: Self) {
+        self.injected += other.injected;
+        self.bit += other.bit;
+        self.operations_in_flight += other.operations_in_flight;
+    }
+}
+
 /// What the faults of a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Efficacy {
@@ -40,28 +48,27 @@ pub fn judge(
     messages: &[Message],
     history: &[Operation],
 ) -> Efficacy {
-    let wanted = schedule.iter().map(|entry| (entry.fault.kind(), Bites::default()));
-    let mut by_kind: BTreeMap<Kind, Bites> = wanted.collect();
     let mut places = places(schedule);
     for fault in struck {
-        let has_bitten = u32::from(bit(fault, messages));
+        let here = Place::of(&schedule[fault.entry]);
+        let place = places.iter_mut().find(|(place, _)| *place == here);
+        let (_, bites) = place.expect("what strikes is in the schedule");
         let under_way = |operation: &&Operation| {
             operation.call_us <= fault.at_us
                 && operation.return_us.is_none_or(|return_us| return_us >= fault.at_us)
         };
         let count = history.iter().filter(under_way).count();
-        let in_flight = u32::try_from(count).expect("a run is small");
-        let here = schedule.get(fault.entry).map(Place::of);
-        let place = places.iter_mut().find(|(place, _)| Some(place) == here.as_ref());
-        let kind = by_kind.entry(fault.fault.kind()).or_default();
-        for bites in place.map(|(_, bites)| bites).into_iter().chain([kind]) {
-            bites.injected += 1;
-            bites.bit += has_bitten;
-            bites.operations_in_flight += in_flight;
-        }
+        bites.injected += 1;
+        bites.bit += u32::from(bit(fault, messages));
+        bites.operations_in_flight += u32::try_from(count).expect("a run is small");
     }
     let toothless = places.iter().find(|(_, bites)| bites.bit == 0);
-    Efficacy { by_kind, toothless: toothless.map(|(place, bites)| place.sentence(bites)) }
+    let toothless = toothless.map(|(place, bites)| place.sentence(bites));
+    let mut by_kind: BTreeMap<Kind, Bites> = BTreeMap::new();
+    for (place, bites) in places {
+        *by_kind.entry(place.kind).or_default() += bites;
+    }
+    Efficacy { by_kind, toothless }
 }
 
 /// What is wanted of a schedule: a fault of this kind, set off by such a message or by none. Each
