@@ -126,7 +126,7 @@ fn what_is_committed_is_in_the_log_of_every_later_leader() {
 fn what_a_follower_said_it_has_it_has_later() {
     let has = Shown { answer: Some((Answer::Has(3), 15)), ..shown(1, (0, 0), &[1, 1, 1], 10) };
     let lacks = |index, at_us| {
-        let answer = Some((Answer::Lacks, at_us + 5));
+        let answer = Some((Answer::Lacks(None), at_us + 5));
         Shown { answer, ..shown(1, (1, index), &[], at_us) }
     };
     let keeps = |later: Shown<'_>| taken_back(&[later, has.clone()]).is_none();
@@ -144,6 +144,14 @@ fn what_a_follower_said_it_has_it_has_later() {
     assert!(taken_back(&[has.clone(), beat(3), lacks(2, 20)]).is_none());
     assert!(taken_back(&[has.clone(), beat(9), lacks(3, 20)]).is_some(), "it has seen no more");
     assert!(taken_back(&[has.clone(), committed(3), lacks(2, 14)]).is_none(), "heard in between");
+    // But not if it says itself that its log ends before.
+    let ends = |index| Shown { answer: Some((Answer::Lacks(Some(index)), 25)), ..lacks(2, 20) };
+    assert!(taken_back(&[has.clone(), committed(3), ends(1)]).is_some());
+    assert!(
+        taken_back(&[has.clone(), committed(3), ends(2)]).is_none(),
+        "or asks for an earlier one"
+    );
+    assert!(taken_back(&[has.clone(), committed(3), ends(4)]).is_none());
     let led = Shown { leader: "n2", peer: "n1", ..shown(0, (1, 3), &[], 5) };
     assert!(taken_back(&[has.clone(), led, lacks(2, 20)]).is_none(), "known when it led");
     let unknown = Shown { before: Position { term: 0, index: 3 }, ..lacks(3, 20) };
@@ -184,7 +192,7 @@ fn a_vote_goes_to_nobody_who_has_less_than_the_voter() {
     assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Has(2), 18)))).is_none());
     assert!(voted_for_less(&[grant(2, 1)], &again(Some((Answer::Has(2), 18)))).is_some());
     assert!(voted_for_less(&[grant(2, 2)], &again(None)).is_none());
-    assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Lacks, 18)))).is_some());
+    assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Lacks(None), 18)))).is_some());
     assert!(voted_for_less(&[grant(2, 2)], &again(Some((Answer::Has(2), 14)))).is_some());
     let found = voted_for_less(&[grant(2, 2)], from_ref(&has)).unwrap();
     assert_eq!((found.since_us, found.at_us), (15, 25));

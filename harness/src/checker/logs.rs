@@ -43,8 +43,9 @@ pub struct Shown<'a> {
 pub enum Answer {
     /// It is the leader's up to here.
     Has(u64),
-    /// It does not have the entry before those that it was shown.
-    Lacks,
+    /// It does not have the entry before those that it was shown. Its log ends before this index, if
+    /// it says that this is why.
+    Lacks(Option<u64>),
 }
 
 /// A node gave its vote, and not only the prospect of it.
@@ -157,7 +158,7 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
         told.entry((it.term, it.peer)).or_default().extend(it.acknowledged());
     }
     shown.iter().find_map(|it| {
-        let (delivered_us, (Answer::Lacks, lacks_us)) = (it.delivered_us?, it.answer?) else {
+        let (delivered_us, (Answer::Lacks(ends), lacks_us)) = (it.delivered_us?, it.answer?) else {
             return None;
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
@@ -165,7 +166,8 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
         let is_due = counts(it.peer, has_us, lacks_us)
             && (1..=has.index).contains(&it.before.index)
             && it.before.term > 0
-            && it.before.index >= may_be_compacted(shown, it.peer, lacks_us);
+            && (ends.is_some_and(|index| index < it.before.index)
+                || it.before.index >= may_be_compacted(shown, it.peer, lacks_us));
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
@@ -189,7 +191,7 @@ fn may_be_compacted(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
     let heard = |it: &&Shown<'_>| {
         it.peer == node
             && it.delivered_us.is_some_and(|us| us <= by_us)
-            && !matches!(it.answer, Some((Answer::Lacks, _)))
+            && !matches!(it.answer, Some((Answer::Lacks(_), _)))
     };
     let heard = || shown.iter().filter(heard);
     let committed = heard().map(|it| it.commit).max().unwrap_or_default();
@@ -238,7 +240,7 @@ fn is_cut(arrived: &[&Shown<'_>], after_us: u64, index: u64) -> bool {
     arrived.iter().any(|it| {
         let taken_over_us = match it.answer {
             Some((Answer::Has(_), told_us)) => Some(told_us),
-            Some((Answer::Lacks, _)) => None,
+            Some((Answer::Lacks(_), _)) => None,
             // It fell meanwhile, or knew of a later leader.
             None => it.delivered_us,
         };

@@ -140,9 +140,13 @@ fn appended<'a>(
     it: &wire::AppendEntriesRequest,
     reply: Option<&wire::AppendEntriesReply>,
 ) -> Shown<'a> {
-    let answer = reply.filter(|reply| reply.term == it.term).map(|reply| match reply.ok {
-        true => Answer::Has(reply.match_index),
-        false => Answer::Lacks,
+    let answer = reply.filter(|reply| reply.term == it.term).map(|reply| match *reply {
+        wire::AppendEntriesReply { ok: true, match_index, .. } => Answer::Has(match_index),
+        // Nothing is there. An index of 0 says nothing.
+        wire::AppendEntriesReply { conflict_term: 0, conflict_index: ends @ 1.., .. } => {
+            Answer::Lacks(Some(ends))
+        }
+        _ => Answer::Lacks(None),
     });
     Shown {
         leader: &message.from,
