@@ -89,3 +89,17 @@ fn a_grant_is_due_in_the_first_second_and_not_in_half_of_it() {
     assert_eq!(verdict(1_000, 900_000), Verdict::Passed);
     assert_eq!(verdict(1_000, 1_100_000), Verdict::Slow);
 }
+
+#[test]
+fn whoever_renews_a_lock_all_the_time_has_what_it_came_for() {
+    let renewed = |result: &str, return_us: u64| {
+        let operation = json!({
+            "process": 1, "op": "renew", "key": "lock-1", "owner": "c1", "token": 3,
+            "renew_no": 1, "lease_ms": 600, "call_us": 1000, "return_us": return_us,
+            "result": result, "tries": [],
+        });
+        serde_json::from_value(operation).unwrap()
+    };
+    let lock = workload::named("lock", &toml::Table::new()).unwrap();
+    assert_eq!(lock.progress_us(&[renewed("ok", 2000), renewed("lost", 3000)]), [2000]);
+}

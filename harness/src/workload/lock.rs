@@ -163,6 +163,6 @@ impl Workload for LockWorkload {
     }
 
     fn progress_us(&self, history: &[Operation]) -> Vec<u64> {
-        evidence::granted_us(history)
+        evidence::served_us(history)
     }
 }

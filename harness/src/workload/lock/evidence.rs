@@ -102,9 +102,12 @@ pub fn node_asks(history: &[Operation]) -> Vec<majority::Ask> {
     asks.collect()
 }
 
-/// When clients knew of their grants.
-pub fn granted_us(history: &[Operation]) -> Vec<u64> {
-    of_kind(history, "acquire").filter_map(granted).map(|(_, at_us)| at_us).collect()
+/// When clients knew that they have a lock, or have it still: whoever renews one all the time leaves
+/// none to be granted.
+pub fn served_us(history: &[Operation]) -> Vec<u64> {
+    let granted = of_kind(history, "acquire").filter_map(granted).map(|(_, at_us)| at_us);
+    let renewed = of_kind(history, "renew").filter(|renew| renew.result == Some(json!("ok")));
+    granted.chain(renewed.filter_map(|renew| renew.return_us)).collect()
 }
 
 /// From when on each token that was told holds nothing: its release was confirmed, or its lease is
