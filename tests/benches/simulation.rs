@@ -138,7 +138,7 @@ fn run(runner: &mut Runner, seed: u64) {
 fn plan(seed: u64) -> Plan {
     let scenario: Scenario = toml::from_str(SCENARIO).unwrap();
     let node = |offset: u64| vec![format!("n{}", (seed + offset) % 3 + 1)];
-    let timed = |at_ms, for_ms, fault| Entry { when: Trigger::AtMs(at_ms), fault, for_ms };
+    let timed = |at_ms, for_ms, fault| Entry { when: Trigger::AtMs(at_ms), fault, for_ms, spec: 0 };
     let cut = Fault::Cut { nodes: node(1), shape: Shape::Both, mode: Mode::Silent };
     let mut schedule = vec![
         timed(1500, 800, Fault::Kill { nodes: node(0) }),
@@ -157,7 +157,7 @@ fn plan(seed: u64) -> Plan {
         let phase = if fault == Fault::DropReply { Phase::Reply } else { Phase::Request };
         let aim = Aim { phase, ..Aim::at((*method).to_owned()) };
         let when = Trigger::Message { aim, nth: nth * ONE_IN, after: None };
-        schedule.push(Entry { when, fault, for_ms: 0 });
+        schedule.push(Entry { when, fault, for_ms: 0, spec: 0 });
     }
     let disk = DiskKind::Memory;
     Plan { scenario, seed, latency_ms: 2, disk, schedule, turns: None }

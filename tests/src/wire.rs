@@ -77,7 +77,7 @@ pub fn aim(phase: Phase) -> Aim {
 
 /// The `nth` message that fits `aim` sets off `fault`.
 pub fn entry(aim: Aim, nth: u32, after: Option<usize>, fault: Fault) -> Entry {
-    Entry { when: Trigger::Message { aim, nth, after }, fault, for_ms: 0 }
+    Entry { when: Trigger::Message { aim, nth, after }, fault, for_ms: 0, spec: 0 }
 }
 
 /// What carries the messages.

@@ -130,7 +130,7 @@ fn faults_that_hit_nothing_are_drawn_anew_and_then_prove_nothing() {
     assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.story);
     assert_eq!(outcome.retries, 3);
     assert!(
-        outcome.story.contains("No drop_reply at a reply to Write was injected"),
+        outcome.story.contains("No drop_reply (Write, answered) was injected"),
         "{}",
         outcome.story
     );

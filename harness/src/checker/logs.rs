@@ -163,11 +163,13 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
+        // Whoever asks for one entry earlier each time names the one that it was asked about, also if
+        // a snapshot stands for that.
+        let ends_before = ends.is_some_and(|index| index < it.before.index);
         let is_due = counts(it.peer, has_us, lacks_us)
             && (1..=has.index).contains(&it.before.index)
             && it.before.term > 0
-            && (ends.is_some_and(|index| index < it.before.index)
-                || it.before.index >= may_be_compacted(shown, it.peer, lacks_us));
+            && (ends_before || it.before.index >= may_be_compacted(shown, it.peer, lacks_us));
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \

@@ -256,6 +256,7 @@ impl Aim {
     }
 }
 
+/// In the words of `lab.toml`: `AppendEntries without entries from sender, answered ok`.
 impl fmt::Display for Aim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.method)?;
@@ -264,9 +265,15 @@ impl fmt::Display for Aim {
                 field.strip_prefix(NOT).map_or(("with", &**field), |it| ("without", it));
             write!(formatter, " {with} {field}")?;
         }
-        match &self.reply {
-            Some(field) => write!(formatter, " answered {field}"),
-            None => Ok(()),
+        for (word, name) in [("from", &self.from), ("to", &self.to)] {
+            if let Some(name) = name {
+                write!(formatter, " {word} {name}")?;
+            }
+        }
+        match (self.phase, &self.reply) {
+            (_, Some(field)) => write!(formatter, ", answered {field}"),
+            (Phase::Reply, None) => write!(formatter, ", answered"),
+            (Phase::Request, None) => Ok(()),
         }
     }
 }
@@ -294,8 +301,9 @@ pub enum Trigger {
         aim: Aim,
         /// Which of those.
         nth: u32,
-        /// They count only once this entry of the schedule has struck, and, if it holds its
-        /// message, only while it does; the aim's roles are those of that message.
+        /// They count only once this entry of the schedule was set off (nodes may take some
+        /// milliseconds to fall), and, if it holds its message, only while it does; the aim's roles
+        /// are those of that message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<usize>,
     },
@@ -312,6 +320,8 @@ pub struct Entry {
     /// fault on a message. The end of the fault window undoes whatever is still broken.
     #[serde(default)]
     pub for_ms: u64,
+    /// Which of the faults that the scenario wants this is one of, from 0.
+    pub spec: usize,
 }
 
 /// A fault that was really injected.

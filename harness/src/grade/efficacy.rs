@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fabric::{
-        fault::{Aim, Entry, Fault, Kind, Phase, Struck, Trigger},
+        fault::{Entry, Fault, Kind, Struck, Trigger},
         record::{Lost, Message},
     },
     history::Operation,
 };
 
-/// What the faults of one kind did in a run.
+/// What some of a run's faults did: those of one kind, or of one that the scenario names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bites {
     /// How many were injected.
@@ -36,86 +36,57 @@ impl AddAssign for Bites {
 pub struct Efficacy {
     /// Those of each kind that was wanted.
     pub by_kind: BTreeMap<Kind, Bites>,
-    /// Which of the wanted ones did nothing, in one sentence, if some did: then the run proves
-    /// nothing.
+    /// The first fault that the scenario names and that did nothing, in one sentence, if there is one:
+    /// then the run proves nothing.
     pub toothless: Option<String>,
 }
 
-/// What the faults that `schedule` wanted did.
+/// What the faults that `schedule` wanted did to a cluster of `nodes`. Each fault that the scenario
+/// names must hit something at least once, or it is another scenario than was meant.
 pub fn judge(
     schedule: &[Entry],
     struck: &[Struck],
     messages: &[Message],
     history: &[Operation],
+    nodes: &[String],
 ) -> Efficacy {
-    let mut places = places(schedule);
+    let mut by_entry = vec![Bites::default(); schedule.len()];
     for fault in struck {
-        let here = Place::of(&schedule[fault.entry]);
-        let place = places.iter_mut().find(|(place, _)| *place == here);
-        let (_, bites) = place.expect("what strikes is in the schedule");
         let under_way = |operation: &&Operation| {
             operation.call_us <= fault.at_us
                 && operation.return_us.is_none_or(|return_us| return_us >= fault.at_us)
         };
         let count = history.iter().filter(under_way).count();
-        bites.injected += 1;
-        bites.bit += u32::from(bit(fault, messages));
-        bites.operations_in_flight += u32::try_from(count).expect("a run is small");
+        by_entry[fault.entry] += Bites {
+            injected: 1,
+            bit: u32::from(bit(fault, messages, nodes)),
+            operations_in_flight: u32::try_from(count).expect("a run is small"),
+        };
     }
-    let toothless = places.iter().find(|(_, bites)| bites.bit == 0);
-    let toothless = toothless.map(|(place, bites)| place.sentence(bites));
     let mut by_kind: BTreeMap<Kind, Bites> = BTreeMap::new();
-    for (place, bites) in places {
-        *by_kind.entry(place.kind).or_default() += bites;
+    let mut by_spec: BTreeMap<usize, (&Entry, Bites)> = BTreeMap::new();
+    for (entry, bites) in schedule.iter().zip(by_entry) {
+        *by_kind.entry(entry.fault.kind()).or_default() += bites;
+        by_spec.entry(entry.spec).or_insert((entry, Bites::default())).1 += bites;
     }
-    Efficacy { by_kind, toothless }
+    let toothless = by_spec.values().find(|(_, bites)| bites.bit == 0);
+    Efficacy { by_kind, toothless: toothless.map(|(entry, bites)| did_nothing(entry, bites)) }
 }
 
-/// What is wanted of a schedule: a fault of this kind, set off by such a message or by none. Each
-/// must do something at least once, or the scenario is another one than was meant.
-#[derive(PartialEq)]
-struct Place<'a> {
-    kind: Kind,
-    aim: Option<&'a Aim>,
-}
-
-impl<'a> Place<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        let aim = match &entry.when {
-            Trigger::Message { aim, .. } => Some(aim),
-            Trigger::AtMs(_) => None,
-        };
-        Self { kind: entry.fault.kind(), aim }
-    }
-
-    /// Says that it did nothing.
-    fn sentence(&self, bites: &Bites) -> String {
-        let kind = self.kind;
-        let at = match self.aim {
-            Some(Aim { method, phase: Phase::Request, .. }) => format!(" at a request of {method}"),
-            Some(Aim { method, phase: Phase::Reply, .. }) => format!(" at a reply to {method}"),
-            None => String::new(),
-        };
-        match bites.injected {
-            0 => format!("No {kind}{at} was injected: the message it waits for never came."),
-            _ => format!("No {kind}{at} hit anything."),
-        }
+fn did_nothing(entry: &Entry, bites: &Bites) -> String {
+    let kind = entry.fault.kind();
+    let moment = match &entry.when {
+        Trigger::Message { aim, .. } => format!(" ({aim})"),
+        Trigger::AtMs(_) => String::new(),
+    };
+    match bites.injected {
+        0 => format!("No {kind}{moment} was injected: the message it waits for never came."),
+        _ => format!("No {kind}{moment} hit anything."),
     }
 }
 
-/// Every place of `schedule`, in its order.
-fn places(schedule: &[Entry]) -> Vec<(Place<'_>, Bites)> {
-    let mut places: Vec<(Place<'_>, Bites)> = Vec::new();
-    for place in schedule.iter().map(Place::of) {
-        if !places.iter().any(|(known, _)| *known == place) {
-            places.push((place, Bites::default()));
-        }
-    }
-    places
-}
-
-fn bit(struck: &Struck, messages: &[Message]) -> bool {
-    let mut concerned = messages.iter().filter(|message| overlaps(message, struck));
+fn bit(struck: &Struck, messages: &[Message], all: &[String]) -> bool {
+    let concerned = messages.iter().filter(|message| overlaps(message, struck));
     match &struck.fault {
         // Under way to or from a node that fell, or sent to it while it was down.
         Fault::Kill { nodes } => concerned
@@ -125,8 +96,16 @@ fn bit(struck: &Struck, messages: &[Message]) -> bool {
         Fault::Pause { nodes } => concerned
             .filter(|message| nodes.contains(&message.to) || nodes.contains(&message.from))
             .any(|message| message.answered_us.is_none_or(|at_us| at_us >= struck.until_us)),
-        Fault::Cut { .. } => {
-            concerned.any(|message| message.held || message.lost == Some(Lost::Cut))
+        // Stopped on one of its links, there or back.
+        Fault::Cut { nodes, shape, .. } => {
+            let pairs = shape.blocked_pairs(nodes, all);
+            let mut stopped =
+                concerned.filter(|message| message.held || message.lost == Some(Lost::Cut));
+            stopped.any(|Message { from, to, .. }| {
+                pairs
+                    .iter()
+                    .any(|(one, other)| (one, other) == (from, to) || (one, other) == (to, from))
+            })
         }
         // These are injected into a message, and hit it.
         Fault::DropRequest
@@ -152,37 +131,60 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
+    use crate::fabric::fault::{Aim, Mode, Shape};
 
-    fn kill_at(method: &str, nth: u32) -> Entry {
+    fn nodes() -> [String; 3] {
+        ["n1", "n2", "n3"].map(String::from)
+    }
+
+    fn kill(spec: usize, method: &str, nth: u32) -> Entry {
         let aim = Aim::at(method.into());
         let fault = Fault::Kill { nodes: vec!["n1".into()] };
-        Entry { when: Trigger::Message { aim, nth, after: None }, fault, for_ms: 10 }
+        Entry { when: Trigger::Message { aim, nth, after: None }, fault, for_ms: 10, spec }
+    }
+
+    fn struck(entry: usize, fault: &Fault) -> Struck {
+        Struck { entry, fault: fault.clone(), at_us: 10, until_us: 20, message: None }
+    }
+
+    fn lost(from: &str, to: &str, why: &str) -> Message {
+        let message = json!({
+            "id": 1, "copy": 0, "from": from, "to": to, "path": "/faultline.kv.v1.Kv/Put",
+            "sent_us": 5, "delivered_us": 6, "replied_us": null, "answered_us": null,
+            "gave_up_us": null, "code": null, "lost": why, "request": "", "reply": null,
+        });
+        from_value(message).unwrap()
     }
 
     #[test]
-    fn each_kind_of_moment_that_is_wanted_must_come_once_and_not_each_moment() {
-        let schedule = [kill_at("Put", 1), kill_at("Get", 1), kill_at("Put", 2)];
-        let struck = |entry: usize| Struck {
-            entry,
-            fault: schedule[entry].fault.clone(),
-            at_us: 10,
-            until_us: 20,
-            message: None,
+    fn each_fault_that_a_scenario_names_must_bite_once_and_not_each_time() {
+        // The first two are times of one fault, the others are aimed at the same messages.
+        let schedule = [kill(0, "Put", 1), kill(0, "Put", 2), kill(1, "Put", 1), kill(2, "Get", 1)];
+        let messages = [lost("c1", "n1", "unreachable")];
+        let toothless = |entries: &[usize], messages| {
+            let struck: Vec<_> =
+                entries.iter().map(|entry| struck(*entry, &schedule[*entry].fault)).collect();
+            judge(&schedule, &struck, messages, &[], &nodes()).toothless.unwrap_or_default()
         };
-        let lost = json!({
-            "id": 1, "copy": 0, "from": "c1", "to": "n1", "path": "/faultline.kv.v1.Kv/Put",
-            "sent_us": 5, "delivered_us": 6, "replied_us": null, "answered_us": null,
-            "gave_up_us": null, "code": null, "lost": "unreachable", "request": "", "reply": null,
-        });
-        let messages: [Message; 1] = [from_value(lost).unwrap()];
-        let toothless = |struck: &[Struck], messages| {
-            judge(&schedule, struck, messages, &[]).toothless.unwrap_or_default()
+        assert_eq!(toothless(&[1, 2, 3], &messages[..]), "");
+        let never = |method| {
+            format!("No kill ({method}) was injected: the message it waits for never came.")
         };
-        assert_eq!(toothless(&[struck(0), struck(1)], &messages[..]), "");
-        let never =
-            "No kill at a request of Get was injected: the message it waits for never came.";
-        assert_eq!(toothless(&[struck(0), struck(2)], &messages[..]), never);
-        let harmless = "No kill at a request of Put hit anything.";
-        assert_eq!(toothless(&[struck(0), struck(1)], &[]), harmless);
+        assert_eq!(toothless(&[0, 1, 3], &messages[..]), never("Put"));
+        assert_eq!(toothless(&[0, 2], &messages[..]), never("Get"));
+        assert_eq!(toothless(&[0, 2, 3], &[]), "No kill (Put) hit anything.");
+    }
+
+    #[test]
+    fn a_cut_bites_on_its_own_links() {
+        let bites = |shape, from, to| {
+            let fault = Fault::Cut { nodes: vec!["n1".into()], shape, mode: Mode::Silent };
+            let message = lost(from, to, "cut");
+            bit(&struck(0, &fault), &[message], &nodes())
+        };
+        assert!(bites(Shape::Both, "n1", "n2") && bites(Shape::Both, "n2", "n1"));
+        assert!(!bites(Shape::Both, "n2", "n3"), "by another cut");
+        assert!(bites(Shape::Incoming, "n1", "n2"), "its reply");
+        assert!(bites(Shape::Bridge, "n2", "n3") && !bites(Shape::Bridge, "n1", "n2"));
     }
 }

@@ -30,7 +30,7 @@ pub struct Judged {
 }
 
 /// Judges what `trial` left behind, on a machine that was as late as `lateness` says. If faults
-/// `must_bite`, a run in which some that were wanted hit nothing proves nothing.
+/// `must_bite`, a run in which one that the scenario names hit nothing proves nothing.
 pub fn judge(
     trial: &Trial<'_>,
     observed: Observed,
@@ -60,7 +60,10 @@ pub fn judge(
     let idle = without_progress(&trial.workload.progress_us(&evidence.history), &calms);
     lates.extend(idle.map(|late| ("progress".to_owned(), late)));
     let efficacy = match must_bite {
-        true => efficacy::judge(trial.schedule, &struck, &evidence.messages, &evidence.history),
+        true => {
+            let Evidence { messages, history, .. } = &evidence;
+            efficacy::judge(trial.schedule, &struck, messages, history, &scenario.node_names())
+        }
         false => Efficacy::default(),
     };
     let unanswered = unanswered(&evidence.history, &calms);

@@ -31,7 +31,7 @@ use crate::{
     workload::script::Script,
 };
 
-/// How often a schedule that hit nothing is drawn anew.
+/// How often a schedule is drawn anew of which some fault hit nothing.
 const REDRAWS: u32 = 3;
 /// How often a cluster is laid out anew because somebody took one of its ports.
 const PORT_RETRIES: u32 = 3;
@@ -70,7 +70,7 @@ pub struct Inputs {
     pub scenario: String,
     /// The seed.
     pub seed: u64,
-    /// How often the schedule was drawn anew because it hit nothing.
+    /// How often the schedule was drawn anew because some fault hit nothing.
     #[serde(default)]
     pub redraws: u32,
 }

@@ -20,7 +20,7 @@ pub enum Verdict {
     Wrong,
     /// A bound was missed, and not because the machine was busy.
     Slow,
-    /// The faults hit nothing, or the machine was too busy to tell.
+    /// A fault that the scenario names hit nothing, or the machine was too busy to tell.
     Inconclusive,
     /// It does not build, start or answer.
     Broken,
@@ -85,7 +85,7 @@ pub struct Grounds {
     pub unanswered: Option<Late>,
     /// What a check gave up on.
     pub undecided: Option<String>,
-    /// Which wanted faults did nothing, if some did.
+    /// Which fault that the scenario names did nothing, if one did.
     pub toothless: Option<String>,
     /// How late the machine was.
     pub lateness: Lateness,

@@ -28,8 +28,9 @@ impl Raft {
         }
     }
 
-    /// Starts to wait for a leader anew: when one has been heard of or voted for, and not when a
-    /// candidate is refused, or one that cannot win would keep those that can from standing.
+    /// Starts to wait for a leader anew: at the start, when one has been heard of or voted for, when
+    /// this node stands, and when it leads no longer. Not when a candidate is refused, or one that
+    /// cannot win would keep those that can from standing.
     pub(super) fn wait_for_leader(&mut self) {
         self.election_due_ms = self.now_ms + self.draw_timeout_ms();
     }

@@ -140,13 +140,13 @@ fn appended<'a>(
     it: &wire::AppendEntriesRequest,
     reply: Option<&wire::AppendEntriesReply>,
 ) -> Shown<'a> {
-    let answer = reply.filter(|reply| reply.term == it.term).map(|reply| match *reply {
-        wire::AppendEntriesReply { ok: true, match_index, .. } => Answer::Has(match_index),
-        // Nothing is there. An index of 0 says nothing.
-        wire::AppendEntriesReply { conflict_term: 0, conflict_index: ends @ 1.., .. } => {
-            Answer::Lacks(Some(ends))
+    let answer = reply.filter(|reply| reply.term == it.term).map(|reply| {
+        match (reply.ok, reply.conflict_term, reply.conflict_index) {
+            (true, ..) => Answer::Has(reply.match_index),
+            // Its log ends before. An index of 0 says nothing.
+            (false, 0, after @ 1..) => Answer::Lacks(Some(after)),
+            (false, ..) => Answer::Lacks(None),
         }
-        _ => Answer::Lacks(None),
     });
     Shown {
         leader: &message.from,
