@@ -130,7 +130,9 @@ fn faults_that_hit_nothing_are_drawn_anew_and_then_prove_nothing() {
     assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.story);
     assert_eq!(outcome.retries, 3);
     assert!(
-        outcome.story.contains("No drop_reply (Write, answered) was injected"),
+        outcome
+            .story
+            .contains("The scenario's fault 1, drop_reply at Write answered, was not injected"),
         "{}",
         outcome.story
     );

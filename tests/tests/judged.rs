@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use harness::{
-    fabric::record::Message,
+    fabric::{
+        fault::{Entry, Fault, Phase},
+        record::Message,
+    },
     grade::{
         judge::judge,
         lateness::Lateness,
@@ -15,7 +18,7 @@ use harness::{
 };
 use proto::lock::{AcquireReply, AcquireRequest, Granted, acquire_reply::Outcome};
 use serde_json::json;
-use tests::wire::frame;
+use tests::wire::{aim, entry, frame};
 
 /// `owner` asks n1 for the lock at a moment and is told a token at another.
 fn granted(owner: &str, asked_us: u64, told_us: u64, token: u64) -> Message {
@@ -55,9 +58,14 @@ fn a_lease_granted_late_by_a_slow_node_is_over_late() {
 
 /// The verdict on a run whose first grant came after so long, and another one before its end.
 fn verdict(first_calm_ms: u64, first_granted_us: u64) -> Verdict {
+    judged(first_calm_ms, first_granted_us, "", &[])
+}
+
+/// The same, of a scenario that wants `faults`, when nothing of `schedule` struck.
+fn judged(first_calm_ms: u64, first_granted_us: u64, faults: &str, schedule: &[Entry]) -> Verdict {
     let scenario: Scenario = toml::from_str(&format!(
         "name = \"judged\"\nworkload = \"lock\"\nnodes = 3\nclients = 1\n\
-         duration_ms = 4_000\ncalm_ms = [{first_calm_ms}, 1_800]"
+         duration_ms = 4_000\ncalm_ms = [{first_calm_ms}, 1_800]\n{faults}"
     ))
     .unwrap();
     let granted = |token: u64, return_us: u64| {
@@ -77,9 +85,9 @@ fn verdict(first_calm_ms: u64, first_granted_us: u64) -> Verdict {
         Observed { history, healed_us: 2_200_000, end_us: 4_000_000, ..Observed::default() };
     let workload = scenario.load_workload().unwrap();
     let script = Script::default();
-    let (workload, schedule) = (workload.as_ref(), &[][..]);
+    let workload = workload.as_ref();
     let trial = Trial { scenario: &scenario, workload, seed: 1, schedule, script };
-    judge(&trial, observed, Vec::new(), Lateness::default(), false).reason.verdict
+    judge(&trial, observed, Vec::new(), Lateness::default()).reason.verdict
 }
 
 #[test]
@@ -88,6 +96,15 @@ fn a_grant_is_due_in_the_first_second_and_not_in_half_of_it() {
     assert_eq!(verdict(500, 500_646), Verdict::Passed);
     assert_eq!(verdict(1_000, 900_000), Verdict::Passed);
     assert_eq!(verdict(1_000, 1_100_000), Verdict::Slow);
+}
+
+#[test]
+fn only_a_scenario_asks_its_faults_to_bite() {
+    let schedule = [entry(aim(Phase::Request), 1, None, Fault::DropRequest)];
+    let wanted = "[[faults]]\nkind = \"drop_request\"\naim = { method = \"Acquire\" }";
+    assert_eq!(judged(500, 400_000, wanted, &schedule), Verdict::Inconclusive);
+    // A schedule that was explored, on processes.
+    assert_eq!(judged(500, 400_000, "", &schedule), Verdict::Passed);
 }
 
 #[test]

@@ -163,8 +163,8 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
-        // Whoever asks for one entry earlier each time names the one that it was asked about, also if
-        // a snapshot stands for that.
+        // An answer that names the very entry it was asked about may only mean "one earlier"; a smaller
+        // one says that the log ends there.
         let ends_before = ends.is_some_and(|index| index < it.before.index);
         let is_due = counts(it.peer, has_us, lacks_us)
             && (1..=has.index).contains(&it.before.index)

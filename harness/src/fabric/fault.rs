@@ -256,14 +256,16 @@ impl Aim {
     }
 }
 
-/// In the words of `lab.toml`: `AppendEntries without entries from sender, answered ok`.
+/// For a sentence: `AppendEntries without entries from n1 answered with ok`.
 impl fmt::Display for Aim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.method)?;
+        let with = |field: &str| match field.strip_prefix(NOT) {
+            Some(field) => format!("without {field}"),
+            None => format!("with {field}"),
+        };
         if let Some(field) = &self.request {
-            let (with, field) =
-                field.strip_prefix(NOT).map_or(("with", &**field), |it| ("without", it));
-            write!(formatter, " {with} {field}")?;
+            write!(formatter, " {}", with(field))?;
         }
         for (word, name) in [("from", &self.from), ("to", &self.to)] {
             if let Some(name) = name {
@@ -271,8 +273,8 @@ impl fmt::Display for Aim {
             }
         }
         match (self.phase, &self.reply) {
-            (_, Some(field)) => write!(formatter, ", answered {field}"),
-            (Phase::Reply, None) => write!(formatter, ", answered"),
+            (_, Some(field)) => write!(formatter, " answered {}", with(field)),
+            (Phase::Reply, None) => write!(formatter, " answered"),
             (Phase::Request, None) => Ok(()),
         }
     }
@@ -320,7 +322,7 @@ pub struct Entry {
     /// fault on a message. The end of the fault window undoes whatever is still broken.
     #[serde(default)]
     pub for_ms: u64,
-    /// Which of the faults that the scenario wants this is one of, from 0.
+    /// Which of the wanted faults that the schedule was drawn from this is one of, from 0.
     pub spec: usize,
 }
 

@@ -21,7 +21,7 @@ pub struct FaultSpec {
     pub id: Option<String>,
     /// Which messages set it off; without an aim it strikes at a random time.
     pub aim: Option<Aim>,
-    /// Its messages count only after the fault of this id has struck (while it holds its message, if
+    /// Its messages count only after the fault of this id was set off (while it holds its message, if
     /// that is what it does): it strikes `times` times for each strike of the other.
     pub after: Option<String>,
     /// Which nodes: `"all"`, `"sender"`, `"receiver"`, `"both"`, or how many. One by default.

@@ -47,7 +47,7 @@ pub(super) struct Triggers {
 /// Counts the messages that fit one aim, for all faults that wait for one of them.
 struct Counter {
     wanted: Wanted,
-    /// It counts no message before this entry has struck, nor, if that holds a message, once the
+    /// It counts no message before this entry was set off, nor, if that holds a message, once the
     /// message has gone on.
     follows: Option<usize>,
     /// Whether it counts.

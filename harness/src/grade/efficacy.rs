@@ -74,14 +74,14 @@ pub fn judge(
 }
 
 fn did_nothing(entry: &Entry, bites: &Bites) -> String {
-    let kind = entry.fault.kind();
-    let moment = match &entry.when {
-        Trigger::Message { aim, .. } => format!(" ({aim})"),
-        Trigger::AtMs(_) => String::new(),
+    let (number, kind) = (entry.spec + 1, entry.fault.kind());
+    let which = match &entry.when {
+        Trigger::Message { aim, .. } => format!("The scenario's fault {number}, {kind} at {aim},"),
+        Trigger::AtMs(_) => format!("The scenario's fault {number}, {kind},"),
     };
     match bites.injected {
-        0 => format!("No {kind}{moment} was injected: the message it waits for never came."),
-        _ => format!("No {kind}{moment} hit anything."),
+        0 => format!("{which} was not injected: its moment never came, or its nodes were down."),
+        _ => format!("{which} hit nothing."),
     }
 }
 
@@ -167,12 +167,14 @@ mod tests {
             judge(&schedule, &struck, messages, &[], &nodes()).toothless.unwrap_or_default()
         };
         assert_eq!(toothless(&[1, 2, 3], &messages[..]), "");
-        let never = |method| {
-            format!("No kill ({method}) was injected: the message it waits for never came.")
+        let never = |which| {
+            format!("{which} was not injected: its moment never came, or its nodes were down.")
         };
-        assert_eq!(toothless(&[0, 1, 3], &messages[..]), never("Put"));
-        assert_eq!(toothless(&[0, 2], &messages[..]), never("Get"));
-        assert_eq!(toothless(&[0, 2, 3], &[]), "No kill (Put) hit anything.");
+        let second = never("The scenario's fault 2, kill at Put,");
+        assert_eq!(toothless(&[0, 1, 3], &messages[..]), second);
+        let third = never("The scenario's fault 3, kill at Get,");
+        assert_eq!(toothless(&[0, 2], &messages[..]), third);
+        assert_eq!(toothless(&[0, 2, 3], &[]), "The scenario's fault 1, kill at Put, hit nothing.");
     }
 
     #[test]

@@ -29,14 +29,13 @@ pub struct Judged {
     pub struck: Vec<Struck>,
 }
 
-/// Judges what `trial` left behind, on a machine that was as late as `lateness` says. If faults
-/// `must_bite`, a run in which one that the scenario names hit nothing proves nothing.
+/// Judges what `trial` left behind, on a machine that was as late as `lateness` says. A run in
+/// which a fault that the scenario names hit nothing proves nothing.
 pub fn judge(
     trial: &Trial<'_>,
     observed: Observed,
     messages: Vec<Message>,
     lateness: Lateness,
-    must_bite: bool,
 ) -> Judged {
     let Observed { failure, struck, history, stored_bytes, healed_us, end_us, .. } = observed;
     let scenario = trial.scenario;
@@ -59,12 +58,12 @@ pub fn judge(
         calms.into_iter().filter(|calm| is_one(calm) && !trial.script.is_fixed()).collect();
     let idle = without_progress(&trial.workload.progress_us(&evidence.history), &calms);
     lates.extend(idle.map(|late| ("progress".to_owned(), late)));
-    let efficacy = match must_bite {
-        true => {
-            let Evidence { messages, history, .. } = &evidence;
-            efficacy::judge(trial.schedule, &struck, messages, history, &scenario.node_names())
-        }
-        false => Efficacy::default(),
+    let efficacy = if scenario.faults.is_empty() {
+        // Explored: nobody wants anything of what was drawn for it.
+        Efficacy::default()
+    } else {
+        let Evidence { messages, history, .. } = &evidence;
+        efficacy::judge(trial.schedule, &struck, messages, history, &scenario.node_names())
     };
     let unanswered = unanswered(&evidence.history, &calms);
     let toothless = efficacy.toothless.clone();

@@ -194,7 +194,7 @@ fn run_once(plan: &Plan, redraw: u32, warden: &Warden) -> Result<(Judged, Latene
     let decoder = workload.decoder();
     messages.iter_mut().for_each(|message| message.decode(&decoder));
     write_lines(&dir.join("messages.jsonl"), &messages)?;
-    Ok((judge(&trial, observed, messages, lateness.clone(), true), lateness))
+    Ok((judge(&trial, observed, messages, lateness.clone()), lateness))
 }
 
 fn draw(plan: &Plan, redraw: u32) -> Vec<Entry> {

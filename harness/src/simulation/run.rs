@@ -79,7 +79,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         logs.write(&dir.join("nodes"))?;
     }
     let turns = observed.turns.clone();
-    let judged = judge(&trial, observed, messages, Lateness::default(), false);
+    let judged = judge(&trial, observed, messages, Lateness::default());
     Ok(Report {
         verdict: judged.reason.verdict,
         story: story::tell(&judged.reason, &judged.struck),
