@@ -217,7 +217,7 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
     let mut random = StdRng::seed_from_u64(seed);
     let mut entries: Vec<Entry> = Vec::new();
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (place, spec) in specs.iter().enumerate() {
+    for (number, spec) in specs.iter().enumerate() {
         let first = entries.len();
         let anchors: Vec<Option<usize>> = match &spec.after {
             Some(id) => places[id.as_str()].iter().copied().map(Some).collect(),
@@ -238,7 +238,7 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
                     None => Trigger::AtMs(draw_start_ms(window_ms, for_ms, &mut random)),
                 };
                 let fault = draw_fault(spec, nodes, &mut random);
-                entries.push(Entry { when, fault, for_ms, spec: place });
+                entries.push(Entry { when, fault, for_ms, spec: number });
             }
         }
         if let Some(id) = &spec.id {

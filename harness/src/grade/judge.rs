@@ -59,7 +59,7 @@ pub fn judge(
     let idle = without_progress(&trial.workload.progress_us(&evidence.history), &calms);
     lates.extend(idle.map(|late| ("progress".to_owned(), late)));
     let efficacy = if scenario.faults.is_empty() {
-        // Explored: nobody wants anything of what was drawn for it.
+        // Quiet, or explored: nothing that was drawn has to bite.
         Efficacy::default()
     } else {
         let Evidence { messages, history, .. } = &evidence;
