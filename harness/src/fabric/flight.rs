@@ -12,7 +12,7 @@ use std::{
 use anyhow::Result;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderValue, Response, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, request::Parts};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::{sync::oneshot, time::sleep};
 use tonic::{Status, body::Body};
@@ -23,6 +23,10 @@ use super::{
     record::{Lost, Message, method_of},
     trigger::Seen,
 };
+
+// Headers by their names as parsed once: text is parsed again for each message.
+static ACCEPTED_ENCODINGS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Carries one message over `link` and gives its reply; for a lost one, never returns, as a network
 /// would.
@@ -147,11 +151,12 @@ impl Flight {
     /// A duplicate, whose reply reaches nobody, sets off nothing.
     async fn plan(&self, phase: Phase, reply: &[u8]) -> Plan {
         let fabric = &self.link.fabric;
-        if !fabric.is_armed() || self.with(|message| message.copy > 0) {
+        let (id, copy) = self.with(|message| (message.id, message.copy));
+        if !fabric.is_armed() || copy > 0 {
             return Plan::default();
         }
         let Link { from, to, .. } = &*self.link;
-        let (id, path) = (self.with(|message| message.id), self.head.uri.path());
+        let path = self.head.uri.path();
         let method = method_of(path);
         let seen = Seen { id, from, to, phase, path, method, request: &self.body, reply };
         fabric.on_message(&seen).await
@@ -204,7 +209,7 @@ impl Flight {
     async fn forward(&self) -> Result<Reply> {
         let mut head = self.head.clone();
         // Uncompressed, so that the record can be read and faults can be aimed.
-        head.headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        head.headers.insert(&ACCEPTED_ENCODINGS, HeaderValue::from_static("identity"));
         self.link.exit.deliver(head, self.body.clone()).await
     }
 
@@ -247,7 +252,7 @@ impl Drop for Waiting {
 impl Reply {
     fn code(&self) -> Option<i32> {
         let trailers = self.trailers.as_ref().unwrap_or(&self.head.headers);
-        trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
+        trailers.get(&STATUS)?.to_str().ok()?.parse().ok()
     }
 
     fn into_response(self) -> Response<Body> {

@@ -122,7 +122,8 @@ impl Message {
 
 /// The method's name in `/package.Service/Method`.
 pub fn method_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    let slash = path.bytes().rposition(|byte| byte == b'/');
+    &path[slash.map_or(0, |slash| slash + 1)..]
 }
 
 /// Fields by the names that the `.proto` gives them, numbers as numbers, and zeros written out.

@@ -56,7 +56,8 @@ impl<C: Clone> Peers<C> {
         });
         for (id, client) in &self.clients {
             let (sender, id) = (sender.clone(), id.clone());
-            let (answer, deadline) = (call(client.clone()), self.deadline);
+            // Boxed before it is moved: a call is a large future.
+            let (answer, deadline) = (Box::pin(call(client.clone())), self.deadline);
             spawn(async move {
                 match timeout(deadline, answer).await {
                     Ok(Ok(answer)) => drop(sender.send((id, answer.into_inner()))),

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use node::{BoxError, Channel};
 use rand::{RngExt, rngs::StdRng};
@@ -23,6 +23,9 @@ use crate::fabric::{Delivery, Exit, Link, Reply};
 /// How long it takes to be refused a connection: time must not stand still for somebody who tries
 /// again and again.
 const REFUSED_AFTER: Duration = Duration::from_millis(1);
+
+/// How long a caller wants to wait; parsed once and not for each message.
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// A request that has arrived at a node.
 pub struct Incoming {
@@ -175,7 +178,7 @@ async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>,
 /// How long a caller wants to wait, by the gRPC specification's `grpc-timeout`: at most eight
 /// digits and a unit.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(&TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = (digits.len() <= 8).then(|| digits.parse().ok())??;
     match unit {
