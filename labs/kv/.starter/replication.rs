@@ -25,9 +25,12 @@ pub struct Leadership {
     pub peers: BTreeMap<String, Progress>,
     /// The first entry of its term.
     pub(super) first_index: u64,
-    /// Counts the times that all peers were asked since a read came; see `reads.rs`.
+    /// The round that every message sent now belongs to. When a read waits for a higher number,
+    /// `answer_reads` begins the next one by asking all peers.
     pub(super) round: u64,
     pub(super) reads: Vec<PendingRead>,
+    /// When it last looked up from its work, to see who is due and whether it still leads.
+    pub(super) ticked_ms: u64,
 }
 
 /// What a leader knows of one peer.
@@ -70,12 +73,14 @@ impl Leadership {
             answered_round: 0,
         };
         let peers = peers.iter().map(|peer| (peer.clone(), progress())).collect();
-        Self { peers, first_index: next_index, round: 0, reads: Vec::new() }
+        let (reads, ticked_ms) = (Vec::new(), now_ms);
+        Self { peers, first_index: next_index, round: 0, reads, ticked_ms }
     }
 
     pub(super) fn due_ms(&self) -> u64 {
-        let sent_ms = self.peers.values().map(|progress| progress.sent_ms).min();
-        sent_ms.map_or(u64::MAX, |sent_ms| sent_ms + HEARTBEAT_MS)
+        let sent_ms = self.peers.values().map(|progress| progress.sent_ms);
+        // Also when each of them was sent something just now, heard or not.
+        sent_ms.fold(self.ticked_ms, u64::min) + HEARTBEAT_MS
     }
 
     /// How many peers were heard of since then.

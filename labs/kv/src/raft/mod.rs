@@ -1,6 +1,6 @@
-//! A Raft server as in figure 2 of the paper (Ongaro and Ousterhout 2014): its state, and what
-//! happens to it. Nothing here waits, sends or saves: handlers change the state and note in
-//! [`Effects`] what there is to do.
+//! A Raft server as in figure 2 of the paper (Ongaro and Ousterhout 2014, the extended version,
+//! which the numbers of sections here are of): its state, and what happens to it. Nothing here
+//! waits, sends or saves: handlers change the state and note in [`Effects`] what there is to do.
 
 mod availability;
 mod election;
@@ -146,6 +146,9 @@ impl Raft {
     /// Time has passed.
     pub fn tick(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        if let Role::Leader(leadership) = &mut self.role {
+            leadership.ticked_ms = now_ms;
+        }
         match self.role {
             Role::Leader(_) if !self.still_leads() => self.follow(self.term),
             Role::Leader(_) => self.send_heartbeats(),
@@ -262,16 +265,57 @@ impl Raft {
 
 #[cfg(test)]
 mod tests {
-    use proto::kv::{Snapshot, VoteReply};
+    use proto::kv::{AppendEntriesReply, Snapshot, VoteReply};
 
     use super::*;
 
-    #[test]
-    fn whoever_hears_of_a_higher_term_alone_stands_no_later_for_it() {
+    /// One of three, which has waited for a leader in vain.
+    fn candidate() -> Raft {
         let peers = vec!["n2".to_owned(), "n3".to_owned()];
         let log = Log::new(Snapshot::default(), Vec::new());
         let mut raft = Raft::new("n1".to_owned(), peers, HardState::default(), log, 0).unwrap();
         raft.tick(raft.due_ms());
+        raft
+    }
+
+    /// Both others answer what they are asked, to this server's liking.
+    fn answer_all(raft: &mut Raft) {
+        for (peer, question) in raft.settle().messages {
+            let term = raft.term;
+            let reply = match &question {
+                ToPeer::Vote(_) => FromPeer::Vote(VoteReply { term, granted: true }),
+                ToPeer::Append(request, _) => {
+                    let match_index = request.prev_index + request.entries.len() as u64;
+                    let ok =
+                        AppendEntriesReply { term, ok: true, match_index, ..Default::default() };
+                    FromPeer::Append(ok)
+                }
+                ToPeer::Snapshot(_) => panic!("the log has not been cut"),
+            };
+            raft.on_reply(raft.now_ms, &peer, &question, Some(reply));
+        }
+    }
+
+    #[test]
+    fn a_leader_that_always_has_something_to_send_looks_up_all_the_same() {
+        let mut raft = candidate();
+        // With or without asking first whether it would be elected.
+        for _ in 0..2 {
+            answer_all(&mut raft);
+        }
+        assert!(matches!(raft.role, Role::Leader(_)));
+        answer_all(&mut raft);
+        let (leads_ms, due_ms) = (raft.now_ms, raft.due_ms());
+        for now_ms in leads_ms..due_ms {
+            raft.on_write(now_ms, Command::default(), now_ms);
+            answer_all(&mut raft);
+        }
+        assert_eq!(raft.due_ms(), due_ms);
+    }
+
+    #[test]
+    fn whoever_hears_of_a_higher_term_alone_stands_no_later_for_it() {
+        let mut raft = candidate();
         let (asked_ms, due_ms) = (raft.now_ms, raft.due_ms());
         let Effects { messages, .. } = raft.settle();
         let (peer, request) = messages.first().expect("somebody is asked for a vote");

@@ -66,6 +66,7 @@ impl Raft {
     }
 
     // GAP 5: messages come late, twice, or from a leader whose predecessor has left entries behind.
+    // What is thrown away, and what may be committed?
 
     /// Takes over entries that follow the one at `prev_index`.
     fn store(&mut self, prev_index: u64, entries: Vec<Entry>) {
