@@ -152,6 +152,10 @@ fn what_a_follower_said_it_has_it_has_later() {
         "or asks for an earlier one"
     );
     assert!(taken_back(&[has.clone(), committed(3), ends(4)]).is_none());
+    // Nor if it says what it has instead.
+    let differs = |term| Shown { answer: Some((Answer::Differs(term), 25)), ..lacks(2, 20) };
+    assert!(taken_back(&[has.clone(), committed(3), differs(2)]).is_some());
+    assert!(taken_back(&[has.clone(), committed(3), differs(1)]).is_none(), "the very entry");
     let led = Shown { leader: "n2", peer: "n1", ..shown(0, (1, 3), &[], 5) };
     assert!(taken_back(&[has.clone(), led, lacks(2, 20)]).is_none(), "known when it led");
     let unknown = Shown { before: Position { term: 0, index: 3 }, ..lacks(3, 20) };

@@ -46,6 +46,8 @@ pub enum Answer {
     /// It does not have the entry before those that it was shown. Its log ends before this index, if
     /// it says that this is why.
     Lacks(Option<u64>),
+    /// It has an entry of this term in the place of the one before those that it was shown.
+    Differs(u64),
 }
 
 /// A node gave its vote, and not only the prospect of it.
@@ -158,18 +160,21 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
         told.entry((it.term, it.peer)).or_default().extend(it.acknowledged());
     }
     shown.iter().find_map(|it| {
-        let (delivered_us, (Answer::Lacks(ends), lacks_us)) = (it.delivered_us?, it.answer?) else {
-            return None;
+        let (delivered_us, (answer, lacks_us)) = (it.delivered_us?, it.answer?);
+        // Or a snapshot may have taken the place of the entry.
+        let is_sure = match answer {
+            Answer::Has(_) => return None,
+            // An answer that names the very entry it was asked about may only mean "one earlier"; a
+            // smaller one says that the log ends there.
+            Answer::Lacks(ends) => ends.is_some_and(|index| index < it.before.index),
+            Answer::Differs(term) => term != it.before.term,
         };
         let told = told[&(it.term, it.peer)].iter().filter(|(_, told_us)| *told_us < delivered_us);
         let (has, has_us) = *told.max_by_key(|(has, _)| has.index)?;
-        // An answer that names the very entry it was asked about may only mean "one earlier"; a smaller
-        // one says that the log ends there.
-        let ends_before = ends.is_some_and(|index| index < it.before.index);
         let is_due = counts(it.peer, has_us, lacks_us)
             && (1..=has.index).contains(&it.before.index)
             && it.before.term > 0
-            && (ends_before || it.before.index >= may_be_compacted(shown, it.peer, lacks_us));
+            && (is_sure || it.before.index >= may_be_compacted(shown, it.peer, lacks_us));
         is_due.then(|| {
             let sentence = format!(
                 "{} told {}, the leader of term {}, at {} that it has the log up to {}, and at {} \
@@ -193,7 +198,7 @@ fn may_be_compacted(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
     let heard = |it: &&Shown<'_>| {
         it.peer == node
             && it.delivered_us.is_some_and(|us| us <= by_us)
-            && !matches!(it.answer, Some((Answer::Lacks(_), _)))
+            && !matches!(it.answer, Some((Answer::Lacks(_) | Answer::Differs(_), _)))
     };
     let heard = || shown.iter().filter(heard);
     let committed = heard().map(|it| it.commit).max().unwrap_or_default();
@@ -242,7 +247,7 @@ fn is_cut(arrived: &[&Shown<'_>], after_us: u64, index: u64) -> bool {
     arrived.iter().any(|it| {
         let taken_over_us = match it.answer {
             Some((Answer::Has(_), told_us)) => Some(told_us),
-            Some((Answer::Lacks(_), _)) => None,
+            Some((Answer::Lacks(_) | Answer::Differs(_), _)) => None,
             // It fell meanwhile, or knew of a later leader.
             None => it.delivered_us,
         };

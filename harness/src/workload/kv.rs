@@ -47,7 +47,9 @@ struct Options {
     /// Whether a client that got no answer asks again. One that does not never knows what became of
     /// its write.
     asks_again: bool,
-    /// How long values are at least, in bytes.
+    /// Whether every write is a Put.
+    only_puts: bool,
+    /// How long the values of Puts and compare-and-sets are at least, in bytes.
     value_bytes: usize,
     /// How many committed entries a leader may keep.
     log_entries: u64,
@@ -65,6 +67,7 @@ impl Default for Options {
             readers: 0,
             reads_by_cas: false,
             asks_again: true,
+            only_puts: false,
             value_bytes: 0,
             log_entries: 500,
             disk_bytes: 16 << 20,

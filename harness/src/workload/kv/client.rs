@@ -120,6 +120,7 @@ impl KvClient {
         let value = format!("{}.{} ", self.name, self.seq);
         let padded = format!("{value:.<width$}", width = self.options.value_bytes);
         match self.random.random_range(0..10) {
+            _ if self.options.only_puts => Ask::Put(padded),
             0..4 => Ask::Put(padded),
             4..7 => Ask::Append(value),
             7..9 => Ask::Cas(self.seen.get(key).cloned().flatten(), padded),

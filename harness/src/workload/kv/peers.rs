@@ -145,7 +145,8 @@ fn appended<'a>(
             (true, ..) => Answer::Has(reply.match_index),
             // Its log ends before. An index of 0 says nothing.
             (false, 0, after @ 1..) => Answer::Lacks(Some(after)),
-            (false, ..) => Answer::Lacks(None),
+            (false, 0, 0) => Answer::Lacks(None),
+            (false, term, _) => Answer::Differs(term),
         }
     });
     Shown {
