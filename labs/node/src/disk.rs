@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     future::Future,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
@@ -153,11 +154,11 @@ impl Disk {
 
 impl Records {
     fn sled(data_dir: &Path, syncs: bool) -> anyhow::Result<Self> {
-        let database = sled::Config::new()
-            .path(data_dir)
-            .cache_capacity(16 << 20)
-            .flush_every_ms(None)
-            .open()
+        let config = sled::Config::new().path(data_dir);
+        let config = config.cache_capacity(16 << 20).flush_every_ms(None);
+        let database = remove_unfinished(data_dir)
+            .map_err(sled::Error::from)
+            .and_then(|()| config.open())
             .with_context(|| format!("cannot open the data directory {}", data_dir.display()))?;
         let file = || File::open(data_dir.join("db")).context("sled keeps its records elsewhere");
         Ok(Self::Sled(database, syncs.then(file).transpose()?.map(Arc::new)))
@@ -240,6 +241,22 @@ impl Memory {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         self.0.lock().expect("no holder of this lock panics")
     }
+}
+
+/// Removes what is left of a start that a crash ended while sled wrote a snapshot of its log: it would
+/// take that for one, and refuse to open (sled 0.34, its issue 1527). All of it is in the log.
+fn remove_unfinished(data_dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> M {
