@@ -3,7 +3,7 @@
 
 use harness::{
     checker::{
-        leaders::{Claim, Vote, two_in_a_term, voted_twice},
+        leaders::{Claim, Vote, replaced, two_in_a_term, voted_twice},
         progress::{Write, stalled},
     },
     fabric::{
@@ -43,6 +43,27 @@ fn two_leaders_of_one_term_are_found_and_two_of_two_terms_are_fine() {
     let found = two_in_a_term(&[claim(2, "n3", 50), fine[0], fine[1]]).unwrap();
     assert_eq!((found.since_us, found.at_us), (20, 50));
     assert!(found.sentence.starts_with("n2 sent entries as the leader of term 2"));
+}
+
+#[test]
+fn a_leader_that_hears_a_majority_is_not_replaced() {
+    let claim = |term, node, at_us| Claim { term, node, at_us };
+    let late = |claims: &[Claim<'_>], faults: &[(Fault, u64, u64)]| {
+        replaced(claims, 300, &weather(faults)).map(|late| (late.finding.since_us, late.took_us))
+    };
+    let kept = [claim(1, "n1", 10), claim(2, "n2", 200), claim(2, "n2", 900), claim(1, "n1", 950)];
+    let again = [&kept[..], &[claim(3, "n1", 800)]].concat();
+    // One node is gone, or is heard and hears nobody.
+    for fault in [kill(&["n3"]), cut("n3", Shape::Incoming)] {
+        let faults = [(fault, 100, 1000)];
+        assert_eq!(late(&kept, &faults), None);
+        assert_eq!(late(&again, &faults), Some((0, 800)));
+        assert_eq!(late(&[kept[0], again[4]], &faults), Some((0, 800)));
+    }
+    // It was itself what was gone, or was back for less than that.
+    assert_eq!(late(&again, &[(kill(&["n2"]), 700, 1000)]), None);
+    assert_eq!(late(&again, &[(cut("n2", Shape::Incoming), 100, 510)]), None);
+    assert_eq!(late(&again, &[(cut("n2", Shape::Incoming), 100, 490)]), Some((490, 310)));
 }
 
 #[test]

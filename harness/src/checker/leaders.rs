@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, seconds};
+use super::{Finding, Late, seconds};
+use crate::fabric::weather::Weather;
 
 /// A node acted as the leader of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,40 @@ pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
             );
             let (since_us, at_us) = (earlier.at_us, claim.at_us);
             Finding { sentence, since_us, at_us, clients: Vec::new() }
+        })
+    })
+}
+
+/// The first leader that was replaced when it and the others of some majority had been able to speak
+/// to each other for more than `bound_us` (PreVote is to prevent that: Ongaro 2014, section 9.6).
+pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Option<Late> {
+    let mut first: BTreeMap<u64, &Claim<'_>> = BTreeMap::new();
+    for claim in claims {
+        let earliest = first.entry(claim.term).or_insert(claim);
+        if claim.at_us < earliest.at_us {
+            *earliest = claim;
+        }
+    }
+    let terms: Vec<_> = first.into_values().collect();
+    terms.windows(2).find_map(|pair| {
+        let (earlier, claim) = (pair[0], pair[1]);
+        let since_us = weather.steady_since(earlier.node, claim.at_us);
+        let took_us = claim.at_us - since_us;
+        (took_us > bound_us).then(|| {
+            let sentence = format!(
+                "{} led term {}, and {} led term {} from {} on, though {} and others, a majority, could \
+                 speak to each other since {}. After {} of that whoever leads should go on.",
+                earlier.node,
+                earlier.term,
+                claim.node,
+                claim.term,
+                seconds(claim.at_us),
+                earlier.node,
+                seconds(since_us),
+                seconds(bound_us),
+            );
+            let finding = Finding { sentence, since_us, at_us: claim.at_us, clients: Vec::new() };
+            Late { finding, took_us, bound_us }
         })
     })
 }

@@ -109,6 +109,20 @@ impl Weather {
         majorities.iter().map(with).min().unwrap_or(never)
     }
 
+    /// Since when `node` has been in a majority that runs and can speak to each other, one and the same
+    /// until `at_us`; `at_us` itself if it is in none.
+    pub fn steady_since(&self, node: &str, at_us: u64) -> u64 {
+        let Some(node) = self.place_of(node) else { return at_us };
+        let past: Vec<_> = self.spans.iter().rev().skip_while(|it| it.from_us > at_us).collect();
+        let now = past.first().map_or(&[][..], |span| &span.steady);
+        let since = |majority: &u32| {
+            let with = past.iter().take_while(|span| span.steady.contains(majority));
+            with.last().map(|span| span.from_us)
+        };
+        let its = now.iter().filter(|majority| *majority & (1 << node) != 0);
+        its.filter_map(since).min().unwrap_or(at_us)
+    }
+
     fn first_from(&self, at_us: u64, for_us: u64, is_good: impl Fn(&Span) -> bool) -> u64 {
         let bad = self.spans.iter().filter(|span| !is_good(span));
         bad.fold(at_us, |at_us, span| {

@@ -124,7 +124,7 @@ impl Workload for KvWorkload {
     }
 
     fn bounds(&self) -> &'static [&'static str] {
-        &["written"]
+        &["written", "settled"]
     }
 
     /// Somebody has to be elected, perhaps in a second attempt.
@@ -180,6 +180,7 @@ impl Workload for KvWorkload {
         };
         let bound = |name: &str, bound_us: u64| match name {
             "written" => progress::stalled(&evidence::writes(history), bound_us, weather, *end_us),
+            "settled" => leaders::replaced(&peers::claims(&calls), bound_us, weather),
             _ => unreachable!("a scenario's bounds are checked when it is read"),
         };
         let charges = Charges::by_name(checks, bounds_us, check, bound);
