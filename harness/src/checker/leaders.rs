@@ -19,11 +19,11 @@ pub struct Claim<'a> {
 
 /// The first claim to a term that another node had claimed before.
 pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
+    let first = first_of_each_term(claims);
     let mut by_time: Vec<_> = claims.iter().collect();
     by_time.sort_by_key(|claim| claim.at_us);
-    let mut first: BTreeMap<u64, &Claim<'_>> = BTreeMap::new();
     by_time.into_iter().find_map(|claim| {
-        let earlier = first.entry(claim.term).or_insert(claim);
+        let earlier = first[&claim.term];
         (earlier.node != claim.node).then(|| {
             let sentence = format!(
                 "{} sent entries as the leader of term {} at {}, and so did {} at {}. A term should \
@@ -43,14 +43,7 @@ pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
 /// The first leader that was replaced when it and the others of some majority had been able to speak
 /// to each other for more than `bound_us` (PreVote is to prevent that: Ongaro 2014, section 9.6).
 pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Option<Late> {
-    let mut first: BTreeMap<u64, &Claim<'_>> = BTreeMap::new();
-    for claim in claims {
-        let earliest = first.entry(claim.term).or_insert(claim);
-        if claim.at_us < earliest.at_us {
-            *earliest = claim;
-        }
-    }
-    let terms: Vec<_> = first.into_values().collect();
+    let terms: Vec<_> = first_of_each_term(claims).into_values().collect();
     terms.windows(2).find_map(|pair| {
         let (earlier, claim) = (pair[0], pair[1]);
         let since_us = weather.steady_since(earlier.node, claim.at_us);
@@ -72,6 +65,18 @@ pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Optio
             Late { finding, took_us, bound_us }
         })
     })
+}
+
+/// The first claim to each term.
+fn first_of_each_term<'a, 'b>(claims: &'b [Claim<'a>]) -> BTreeMap<u64, &'b Claim<'a>> {
+    let mut first: BTreeMap<u64, &Claim<'_>> = BTreeMap::new();
+    for claim in claims {
+        let earliest = first.entry(claim.term).or_insert(claim);
+        if claim.at_us < earliest.at_us {
+            *earliest = claim;
+        }
+    }
+    first
 }
 
 /// A node gave its vote for a term: to who asked for it, or to itself when it stood.

@@ -161,7 +161,7 @@ fn taken_back_if(shown: &[Shown<'_>], counts: impl Fn(&str, u64, u64) -> bool) -
     }
     shown.iter().find_map(|it| {
         let (delivered_us, (answer, lacks_us)) = (it.delivered_us?, it.answer?);
-        // Or a snapshot may have taken the place of the entry.
+        // Whether it says more than a snapshot explains, which may have taken the entry's place.
         let is_sure = match answer {
             Answer::Has(_) => return None,
             // An answer that names the very entry it was asked about may only mean "one earlier"; a
