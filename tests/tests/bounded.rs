@@ -7,7 +7,9 @@ use harness::{
     workload::{self, Evidence},
 };
 use prost::Message as _;
-use proto::kv::{AppendEntriesRequest, Command, Entry, SnapshotRequest, command::Operation};
+use proto::kv::{
+    AppendEntriesRequest, Command, Entry, SnapshotRequest, VoteRequest, command::Operation,
+};
 use serde_json::json;
 use tests::wire::frame;
 
@@ -92,6 +94,38 @@ fn a_node_that_answers_is_not_sent_the_same_again_and_again() {
     // Lost ones have to be sent again, and heartbeats carry nothing.
     assert_eq!(traffic(times(100, &append(one, None)), 0), None);
     assert_eq!(traffic(times(100, &append(Vec::new(), Some(1_000_100))), 0), None);
+}
+
+#[test]
+fn a_node_that_asks_gives_the_others_time_to_answer() {
+    let ask = |sent_us| {
+        let request = VoteRequest { term: 2, candidate: "n1".into(), ..VoteRequest::default() };
+        Message { sent_us, ..sent("RequestVote", &request) }
+    };
+    let every = |ms: u64| (0..50).map(|time| ask(time * ms * 1000)).collect::<Vec<_>>();
+    // Each time that the shortest election timeout is over, before it stands and when it does.
+    assert_eq!(traffic(every(75), 0), None);
+    let sentence = traffic(every(10), 0).unwrap();
+    assert!(sentence.contains("n1 asked n2 for its vote 21 times"), "{sentence}");
+    let copies = every(10).into_iter().map(|message| Message { copy: 1, ..message });
+    assert_eq!(traffic(copies.collect(), 0), None);
+}
+
+#[test]
+fn a_leader_forgets_what_was_committed_long_ago() {
+    let kept = |prev_term, entries, commit| {
+        let (leader, term, prev_index) = ("n1".into(), 1, 1000);
+        let request = AppendEntriesRequest { leader, term, prev_index, prev_term, entries, commit };
+        let messages = vec![sent("AppendEntries", &request)];
+        found("log_bounded", &Evidence { messages, ..Evidence::default() })
+    };
+    let one = || vec![Entry { term: 1, command: None }];
+    assert_eq!(kept(1, one(), 1600), None);
+    let sentence = kept(1, one(), 1601).unwrap();
+    assert!(sentence.contains("still knew the entry 1000 at 1.000 s, when 1601"), "{sentence}");
+    // A heartbeat shows it as well, unless it has no term to name.
+    assert!(kept(1, Vec::new(), 1601).is_some());
+    assert_eq!(kept(0, Vec::new(), 1601), None);
 }
 
 #[test]

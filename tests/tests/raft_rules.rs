@@ -6,7 +6,7 @@ use std::slice::from_ref;
 use harness::checker::{
     logs::{Answer, Grant, Position, Shown, not_kept, not_saved, taken_back, voted_for_less},
     reads::{Exchange, Read, unconfirmed},
-    sessions::{Told, done_once},
+    sessions::{Outcome, Told, done_once},
     terms::{Restart, Word, forgotten},
 };
 
@@ -37,7 +37,8 @@ fn a_term_that_was_spoken_of_is_known_after_a_restart() {
 }
 
 fn told(seq: u64, delivered_us: u64, told_us: u64, done: bool) -> Told<'static> {
-    Told { client: "c1", seq, node: "n1", delivered_us, told_us, done }
+    let outcome = if done { Outcome::Done } else { Outcome::Mismatch(Some("c2.1 ".to_owned())) };
+    Told { client: "c1", seq, node: "n1", delivered_us, told_us, outcome }
 }
 
 #[test]
@@ -46,10 +47,13 @@ fn a_write_comes_to_one_thing_however_often_it_is_asked_for() {
     let found = done_once(&[told(1, 30, 40, true), told(1, 10, 20, false)]).unwrap();
     assert_eq!((found.since_us, found.at_us), (20, 40));
     assert!(
-        found.sentence.contains("came to MISMATCH, and n1 told it OK at"),
+        found.sentence.contains("came to MISMATCH (\"c2.1 \" was there), and n1 told it OK at"),
         "{}",
         found.sentence
     );
+    let now_empty = Told { outcome: Outcome::Mismatch(None), ..told(1, 30, 40, false) };
+    let found = done_once(&[told(1, 10, 20, false), now_empty]).unwrap();
+    assert!(found.sentence.contains("told it MISMATCH (nothing was there)"), "{}", found.sentence);
     let other = Told { client: "c2", ..told(1, 30, 40, true) };
     assert_eq!(done_once(&[told(1, 10, 20, false), other]), None, "another client's");
 }
@@ -57,11 +61,13 @@ fn a_write_comes_to_one_thing_however_often_it_is_asked_for() {
 #[test]
 fn a_write_that_comes_after_a_newer_one_is_stale() {
     let newer = told(2, 10, 20, true);
-    assert!(done_once(&[newer, told(1, 21, 30, true)]).unwrap().sentence.ends_with("STALE."));
-    assert!(done_once(&[newer, told(1, 21, 30, false)]).is_some());
+    assert!(
+        done_once(&[newer.clone(), told(1, 21, 30, true)]).unwrap().sentence.ends_with("STALE.")
+    );
+    assert!(done_once(&[newer.clone(), told(1, 21, 30, false)]).is_some());
     // It arrived before the newer one was known to be done, or is the newer one.
-    assert_eq!(done_once(&[newer, told(1, 20, 30, true)]), None);
-    assert_eq!(done_once(&[newer, told(3, 21, 30, true), told(3, 25, 40, true)]), None);
+    assert_eq!(done_once(&[newer.clone(), told(1, 20, 30, true)]), None);
+    assert_eq!(done_once(&[newer.clone(), told(3, 21, 30, true), told(3, 25, 40, true)]), None);
 }
 
 fn read(delivered_us: u64, told_us: u64) -> Read<'static> {

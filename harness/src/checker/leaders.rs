@@ -40,6 +40,12 @@ pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
     })
 }
 
+/// Somebody stands when its leader was silent for an election timeout. Within this time, in
+/// microseconds, a leader that is heard says something often,
+const HEARD_WITHIN_US: u64 = 1_000_000;
+/// and a machine that keeps it silent for a part of this may be why it was not heard.
+const SILENCE_US: u64 = 400_000;
+
 /// The first leader that was replaced when it and the others of some majority had been able to speak
 /// to each other for more than `bound_us` (PreVote is to prevent that: Ongaro 2014, section 9.6).
 pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Option<Late> {
@@ -47,8 +53,7 @@ pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Optio
     terms.windows(2).find_map(|pair| {
         let (earlier, claim) = (pair[0], pair[1]);
         let since_us = weather.steady_since(earlier.node, claim.at_us);
-        let took_us = claim.at_us - since_us;
-        (took_us > bound_us).then(|| {
+        (claim.at_us - since_us > bound_us).then(|| {
             let sentence = format!(
                 "{} led term {}, and {} led term {} from {} on, though {} and others, a majority, could \
                  speak to each other since {}. After {} of that whoever leads should go on.",
@@ -61,8 +66,9 @@ pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Optio
                 seconds(since_us),
                 seconds(bound_us),
             );
-            let finding = Finding { sentence, since_us, at_us: claim.at_us, clients: Vec::new() };
-            Late { finding, took_us, bound_us }
+            let (since_us, at_us) = (claim.at_us.saturating_sub(HEARD_WITHIN_US), claim.at_us);
+            let finding = Finding { sentence, since_us, at_us, clients: Vec::new() };
+            Late { finding, took_us: HEARD_WITHIN_US, bound_us: SILENCE_US }
         })
     })
 }

@@ -44,3 +44,16 @@ pub struct Late {
 pub fn seconds(at_us: u64) -> String {
     format!("{}.{:03} s", at_us / 1_000_000, at_us / 1000 % 1000)
 }
+
+/// How many characters of a value a sentence can bear.
+const LEGIBLE: usize = 60;
+
+/// The two ends of a text that is too long for a sentence.
+pub fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= LEGIBLE {
+        return text.to_owned();
+    }
+    let (head, tail) = (text.chars().take(LEGIBLE / 2), text.chars().skip(count - LEGIBLE / 2));
+    head.chain(['…']).chain(tail).collect()
+}

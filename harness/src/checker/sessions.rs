@@ -1,12 +1,21 @@
 //! Sessions: a write is done once, and everybody who asks for it again is told what it came to
 //! (Ongaro 2014, section 6.3).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use super::{Finding, seconds};
+use super::{Finding, seconds, shortened};
+
+/// What a write came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It compares, and this was there instead, if anything.
+    Mismatch(Option<String>),
+}
 
 /// A node told a client what a write came to. A write that was sent again is told of again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told<'a> {
     /// Whose write it is.
     pub client: &'a str,
@@ -18,8 +27,20 @@ pub struct Told<'a> {
     pub delivered_us: u64,
     /// When the node had answered.
     pub told_us: u64,
-    /// Whether the write was done; one that compares may find something else.
-    pub done: bool,
+    /// What it told.
+    pub outcome: Outcome,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => write!(formatter, "OK"),
+            Self::Mismatch(None) => write!(formatter, "MISMATCH (nothing was there)"),
+            Self::Mismatch(Some(found)) => {
+                write!(formatter, "MISMATCH (\"{}\" was there)", shortened(found))
+            }
+        }
+    }
 }
 
 /// A write that came to one thing and then to another, or that was done after a newer one of the
@@ -40,8 +61,7 @@ fn told_otherwise(told: &[&Told<'_>]) -> Option<Finding> {
     let mut first: BTreeMap<u64, &Told<'_>> = BTreeMap::new();
     told.iter().find_map(|it| {
         let earlier = *first.entry(it.seq).or_insert(it);
-        let what = |it: &Told<'_>| if it.done { "OK" } else { "MISMATCH" };
-        (earlier.done != it.done).then(|| {
+        (earlier.outcome != it.outcome).then(|| {
             let sentence = format!(
                 "{} told {} at {} that its write {} came to {}, and {} told it {} at {}. What a \
                  write came to should be remembered, whatever it was.",
@@ -49,9 +69,9 @@ fn told_otherwise(told: &[&Told<'_>]) -> Option<Finding> {
                 it.client,
                 seconds(earlier.told_us),
                 it.seq,
-                what(earlier),
+                earlier.outcome,
                 it.node,
-                what(it),
+                it.outcome,
                 seconds(it.told_us),
             );
             found(it, earlier.told_us, sentence)

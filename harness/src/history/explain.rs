@@ -3,21 +3,8 @@
 use super::values::ValueHistory;
 use crate::checker::{
     linearizable::{Action, Cas, Impossible, NEVER, UNSEEN, Value},
-    seconds,
+    seconds, shortened,
 };
-
-/// How many characters of a value a sentence can bear.
-const LEGIBLE: usize = 60;
-
-/// The two ends of a text that is too long for a sentence.
-fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= LEGIBLE {
-        return text.to_owned();
-    }
-    let (head, tail) = (text.chars().take(LEGIBLE / 2), text.chars().skip(count - LEGIBLE / 2));
-    head.chain(['…']).chain(tail).collect()
-}
 
 impl ValueHistory {
     /// The operation that cannot be placed, what was possible instead, and where to look.

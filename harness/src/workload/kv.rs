@@ -69,7 +69,7 @@ impl Default for Options {
             asks_again: true,
             only_puts: false,
             value_bytes: 0,
-            log_entries: 500,
+            log_entries: 600,
             disk_bytes: 16 << 20,
         }
     }
@@ -175,7 +175,8 @@ impl Workload for KvWorkload {
                 evidence::stored_too_much(stored_bytes, self.options.disk_bytes, *end_us)
             }
             "traffic_bounded" => traffic::sent_too_much(&calls, *outages)
-                .or_else(|| traffic::sent_again_and_again(&calls)),
+                .or_else(|| traffic::sent_again_and_again(&calls))
+                .or_else(|| traffic::asked_again_and_again(&calls)),
             _ => unreachable!("a scenario's checks are checked when it is read"),
         };
         let bound = |name: &str, bound_us: u64| match name {

@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 use proto::kv::{self as wire, reply::Outcome};
 
 use crate::{
-    checker::{Finding, progress::Write, reads::Read, seconds, sessions::Told},
+    checker::{
+        Finding,
+        progress::Write,
+        reads::Read,
+        seconds,
+        sessions::{self, Told},
+    },
     fabric::{
         decode::payload,
         record::{Body, Message},
@@ -68,14 +74,14 @@ pub fn told(messages: &[Message]) -> Vec<Told<'_>> {
     let writes = messages.iter().filter_map(|message| Some((message, write_number(message)?)));
     writes
         .filter_map(|(message, seq)| {
-            let done = match answer(message)? {
-                Outcome::Ok(_) => true,
-                Outcome::Mismatch(_) => false,
+            let outcome = match answer(message)? {
+                Outcome::Ok(_) => sessions::Outcome::Done,
+                Outcome::Mismatch(found) => sessions::Outcome::Mismatch(found.value),
                 _ => return None,
             };
             let Message { from: client, to: node, delivered_us, replied_us, .. } = message;
             let (delivered_us, told_us) = ((*delivered_us)?, (*replied_us)?);
-            Some(Told { client, seq, node, delivered_us, told_us, done })
+            Some(Told { client, seq, node, delivered_us, told_us, outcome })
         })
         .collect()
 }

@@ -17,20 +17,24 @@ const UNDER_WAY: u64 = 256 * 1024;
 /// leader looks for the end of what two logs have in common. The reference needs two.
 const SAME_ENTRIES: usize = 20;
 
+/// How often a node may ask another for its vote within a second: each election timeout, before it
+/// stands and when it does. The reference needs seven at most.
+const ASKED_WITHIN_A_SECOND: usize = 20;
+
 /// A leader that still had an entry which was committed more than `most` entries ago.
 pub fn kept_too_much(calls: &[Call<'_>], most: u64) -> Option<Finding> {
     calls.iter().find_map(|Call { message, said }| {
         let Said::Append(it, _) = said else { return None };
-        let first = it.prev_index.saturating_add(1);
-        let is_old = !it.entries.is_empty() && it.commit > it.prev_index.saturating_add(most);
+        // Also what carries no entries shows that the one before them is known.
+        let (index, commit) = (it.prev_index, it.commit);
+        let is_old = it.prev_term > 0 && commit > index.saturating_add(most);
         is_old.then(|| {
             let sentence = format!(
-                "{} sent {} the entry {first} at {}, when {} were committed. It should have put a \
-                 snapshot in the place of all but the last {most}.",
+                "{} still knew the entry {index} at {}, when {commit} were committed: it said so to \
+                 {}. It should have put a snapshot in the place of all but the last {most}.",
                 message.from,
-                message.to,
                 seconds(message.sent_us),
-                it.commit,
+                message.to,
             );
             let at_us = message.sent_us;
             Finding { sentence, since_us: at_us, at_us, clients: Vec::new() }
@@ -56,6 +60,28 @@ pub fn sent_again_and_again(calls: &[Call<'_>]) -> Option<Finding> {
                 it.term,
             );
             Finding { sentence, since_us: 0, at_us: message.sent_us, clients: Vec::new() }
+        })
+    })
+}
+
+/// A node that asks another for its vote again and again, as if nobody needed time to answer.
+pub fn asked_again_and_again(calls: &[Call<'_>]) -> Option<Finding> {
+    let mut asked: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    let asks = calls.iter().filter(|it| matches!(it.said, Said::Vote(..)) && it.message.copy == 0);
+    asks.into_iter().find_map(|Call { message, .. }| {
+        let (from, to, at_us) = (&message.from, &message.to, message.sent_us);
+        let times = asked.entry((from, to)).or_default();
+        times.push(at_us);
+        let since_us = *times.get(times.len().checked_sub(ASKED_WITHIN_A_SECOND + 1)?)?;
+        (at_us.saturating_sub(since_us) < 1_000_000).then(|| {
+            let sentence = format!(
+                "From {} to {} {from} asked {to} for its vote {} times. It should give the others \
+                 time to answer before it asks again.",
+                seconds(since_us),
+                seconds(at_us),
+                ASKED_WITHIN_A_SECOND + 1,
+            );
+            Finding { sentence, since_us, at_us, clients: Vec::new() }
         })
     })
 }
