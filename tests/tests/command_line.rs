@@ -70,6 +70,11 @@ fn a_broken_lab_toml_is_refused_with_the_line() {
         ("timed = true", "tamed = true", &["lab.toml:", "tamed"]),
         ("points = 20", "points = 30", &["add up to 110"]),
         ("spread = 1\nfor_ms = [1, 5]", "spread = 0\nfor_ms = [1, 5]", &["spread"]),
+        (
+            "spread = 1\nfor_ms = [1, 5]",
+            "spread = [9, 8]\nfor_ms = [1, 5]",
+            &["spread", "[least, most]"],
+        ),
         ("after = \"vote\"", "after = \"no-vote\"", &["no-vote"]),
         ("shape = \"bridge\"", "shape = \"fridge\"", &["lab.toml:", "fridge"]),
         ("same = \"name\"", "same = \"nome\"", &["requests have no field \"nome\""]),

@@ -9,7 +9,7 @@ use crate::{
     cluster::simulated::store::DiskKind,
     fabric::{
         fault::{Aim, Kind, Mode, Phase, Shape},
-        schedule::{self, FaultSpec, NamedNodes, Nodes},
+        schedule::{self, FaultSpec, NamedNodes, Nodes, Spread},
     },
     lab::{Milestone, Scenario},
     simulation::Plan,
@@ -136,7 +136,7 @@ impl<'a> Source<'a> {
             aim: aimed.then(|| Aim { phase, ..Aim::at(method) }),
             nodes: on_nodes,
             times: random.random_range(1..=if kind.is_on_message() { 6 } else { 3 }),
-            spread: random.random_range(1..=30),
+            spread: Spread::UpTo(random.random_range(1..=30)),
             for_ms: [1, longest_ms],
             delay_ms: [1, longest_ms],
             shape: *shapes.choose(random).expect("there are some"),

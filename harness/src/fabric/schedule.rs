@@ -1,6 +1,6 @@
 //! Drawing a schedule: from what a scenario wants broken and a seed, to faults one by one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -30,9 +30,9 @@ pub struct FaultSpec {
     /// How many times.
     #[serde(default = "once")]
     pub times: u32,
-    /// Between one strike and the next, at most so many messages fit the aim. 1: every one strikes.
-    #[serde(default = "default_spread")]
-    pub spread: u32,
+    /// How many messages fit the aim from one strike to the next, the struck one included.
+    #[serde(default)]
+    pub spread: Spread,
     /// How long it lasts, from and to, in milliseconds (on nodes; a held message).
     #[serde(default = "default_for_ms")]
     pub for_ms: [u64; 2],
@@ -73,6 +73,31 @@ pub enum NamedNodes {
     Both,
 }
 
+/// How many messages to let pass.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Spread {
+    /// Up to so many; 1: every one strikes.
+    UpTo(u32),
+    /// From and to.
+    Between([u32; 2]),
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self::UpTo(3)
+    }
+}
+
+impl Spread {
+    fn range(self) -> RangeInclusive<u32> {
+        match self {
+            Self::UpTo(most) => 1..=most,
+            Self::Between([least, most]) => least..=most,
+        }
+    }
+}
+
 impl Default for Nodes {
     fn default() -> Self {
         Self::Count(1)
@@ -81,9 +106,6 @@ impl Default for Nodes {
 
 fn once() -> u32 {
     1
-}
-fn default_spread() -> u32 {
-    3
 }
 fn default_for_ms() -> [u64; 2] {
     [100, 300]
@@ -120,7 +142,7 @@ impl FaultSpec {
             after: None,
             nodes: Nodes::default(),
             times: once(),
-            spread: default_spread(),
+            spread: Spread::default(),
             for_ms: default_for_ms(),
             delay_ms: default_delay_ms(),
             shape: Shape::default(),
@@ -131,7 +153,9 @@ impl FaultSpec {
 
     fn check(&self, nodes: usize, decoder: &Decoder) -> Result<()> {
         let kind = self.kind;
-        ensure!(self.times > 0 && self.spread > 0, "{kind}: times and spread start at 1");
+        let spread = self.spread.range();
+        ensure!(self.times > 0 && *spread.start() > 0, "{kind}: times and spread start at 1");
+        ensure!(!spread.is_empty(), "{kind}: spread is written [least, most], or as the most");
         ensure!(
             self.for_ms[0] <= self.for_ms[1] && self.delay_ms[0] <= self.delay_ms[1],
             "{kind}: for_ms and delay_ms are written [shortest, longest]"
@@ -231,7 +255,7 @@ pub fn draw(specs: &[FaultSpec], nodes: &[String], window_ms: [u64; 2], seed: u6
                     if spec.kind.is_on_message() { 0 } else { draw_ms(spec.for_ms, &mut random) };
                 let when = match &spec.aim {
                     Some(aim) => {
-                        nth += random.random_range(1..=spec.spread);
+                        nth += random.random_range(spec.spread.range());
                         let phase = spec.phase().unwrap_or_default();
                         Trigger::Message { aim: Aim { phase, ..aim.clone() }, nth, after }
                     }
@@ -323,7 +347,8 @@ mod tests {
         let aimed = |kind| FaultSpec { aim: Some(Aim::at("A".into())), ..FaultSpec::of(kind) };
         let first = FaultSpec { id: Some("first".into()), times: 2, ..aimed(Kind::Kill) };
         let after = Some("first".into());
-        let later = FaultSpec { after, times: 3, spread: 1, ..aimed(Kind::DropRequest) };
+        let later =
+            FaultSpec { after, times: 3, spread: Spread::UpTo(1), ..aimed(Kind::DropRequest) };
         let drawn = draw(&[first, later], &["n1".to_owned()], [0, 1000], 1);
         let counted = drawn[2..].iter().map(|entry| match &entry.when {
             Trigger::Message { nth, after, .. } => (*after, *nth),
