@@ -158,6 +158,20 @@ fn what_a_follower_said_it_has_it_has_later() {
         "or asks for an earlier one"
     );
     assert!(taken_back(&[has.clone(), committed(3), ends(4)]).is_none());
+    // What was committed is there for every later leader.
+    let asks =
+        |end| Shown { term: 2, leader: "n3", before: Position { term: 2, index: 9 }, ..ends(end) };
+    let kept = Shown { commit: 3, ..has.clone() };
+    assert!(taken_back(&[kept.clone(), asks(4)]).is_none());
+    assert!(taken_back(&[has.clone(), asks(3)]).is_none(), "nobody knew that it was committed");
+    let found = taken_back(&[kept.clone(), asks(3)]).unwrap();
+    assert!(
+        found.sentence.contains("up to 3, all of it committed, and n3 at"),
+        "{}",
+        found.sentence
+    );
+    assert!(not_saved(&[kept.clone(), asks(3)], &[restart("n2", 16, 17)]).is_some());
+    assert_eq!(not_saved(&[kept, asks(3)], &[restart("n3", 16, 17)]), None);
     // Nor if it says what it has instead.
     let differs = |term| Shown { answer: Some((Answer::Differs(term), 25)), ..lacks(2, 20) };
     assert!(taken_back(&[has.clone(), committed(3), differs(2)]).is_some());

@@ -139,18 +139,50 @@ fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Fin
     found(said.sent_us.min(by.sent_us), said.sent_us.max(by.sent_us), sentence)
 }
 
-/// The first follower that said it has entries, and after a restart to the same leader that it lacks
-/// them.
+/// The first follower that said it has entries, and after a restart that it lacks them: to the same
+/// leader, or to any if they were committed.
 pub fn not_saved(shown: &[Shown<'_>], restarts: &[Restart]) -> Option<Finding> {
-    taken_back_if(shown, |node, from_us, until_us| {
+    let fell = |node: &str, from_us, until_us| {
         let mut falls = restarts.iter().filter(|it| it.node == node).map(|it| it.fell_us);
         falls.any(|fell_us| (from_us..until_us).contains(&fell_us))
-    })
+    };
+    taken_back_if(shown, fell).or_else(|| committed_taken_back_if(shown, fell))
 }
 
 /// The same, whether it was restarted or not.
 pub fn taken_back(shown: &[Shown<'_>]) -> Option<Finding> {
-    taken_back_if(shown, |_, _, _| true)
+    taken_back_if(shown, |_, _, _| true).or_else(|| committed_taken_back_if(shown, |_, _, _| true))
+}
+
+/// A follower that said it has what was committed, and to whomever that its log ends before, if it
+/// counts that it lacks what it had between these two moments.
+fn committed_taken_back_if(
+    shown: &[Shown<'_>],
+    counts: impl Fn(&str, u64, u64) -> bool,
+) -> Option<Finding> {
+    shown.iter().find_map(|it| {
+        let (Answer::Lacks(Some(ends)), lacks_us) = it.answer? else { return None };
+        let delivered_us = it.delivered_us?;
+        let told = shown.iter().filter(|told| told.peer == it.peer).filter_map(|told| {
+            let (has, told_us) = told.acknowledged()?;
+            (told_us < delivered_us).then_some((has.index.min(told.commit), told_us, told.leader))
+        });
+        let (has, has_us, leader) = told.max_by_key(|(has, ..)| *has)?;
+        // As above: a smaller index than that of the entry it was asked about.
+        let is_sure = ends < it.before.index && ends <= has;
+        (is_sure && counts(it.peer, has_us, lacks_us)).then(|| {
+            let sentence = format!(
+                "{} told {leader} at {} that it has the log up to {has}, all of it committed, and {} \
+                 at {} that its log ends before {ends}. What it says it has should be on its disk, and \
+                 stay.",
+                it.peer,
+                seconds(has_us),
+                it.leader,
+                seconds(lacks_us),
+            );
+            found(has_us, lacks_us, sentence)
+        })
+    })
 }
 
 /// Such a follower, if it counts that this node lacks what it had between these two moments.
