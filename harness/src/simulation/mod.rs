@@ -62,7 +62,7 @@ pub struct Report {
     pub hash: String,
     /// How many operations the clients called.
     pub operations: usize,
-    /// What the clients did when.
+    /// What the clients did when; only of a run that failed.
     pub turns: Vec<Turn>,
     /// The faults that struck.
     pub struck: Vec<Struck>,

@@ -80,7 +80,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     }
     let turns = observed.turns.clone();
     let judged = judge(&trial, observed, messages, Lateness::default());
-    Ok(Report {
+    let report = Report {
         verdict: judged.reason.verdict,
         story: story::tell(&judged.reason, &judged.struck),
         check: judged.reason.check,
@@ -88,7 +88,10 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         operations: judged.evidence.history.len(),
         turns,
         struck: judged.struck,
-    })
+    };
+    // They are what a failure is made small by, and most of what a runner would have to write.
+    let turns = if report.failed() { report.turns } else { Vec::new() };
+    Ok(Report { turns, ..report })
 }
 
 async fn observe(

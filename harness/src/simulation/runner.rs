@@ -166,10 +166,11 @@ fn hanging() -> Report {
 }
 
 fn answer(report: &impl serde::Serialize) -> Result<()> {
+    // In one piece: standard output passes on each kilobyte as it comes.
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, report)?;
-    out.write_all(b"\n")?;
-    out.flush().context("nobody listens")
+    out.write_all(&line).and_then(|()| out.flush()).context("nobody listens")
 }
 
 #[cfg(test)]
