@@ -4,7 +4,7 @@ use std::{
     future::Future,
     hint::black_box,
     io::{self, BufRead, Write},
-    panic,
+    mem, panic,
     process::{ExitCode, exit},
     sync::{
         Arc,
@@ -24,12 +24,14 @@ use crate::{
     checker::seconds,
     cluster::{
         limits,
+        proc::{self, Activity, ThreadId},
         simulated::{Lab, host, watchdog},
     },
     grade::verdict::Verdict,
 };
 
-/// For how long virtual time may stand still before the code that runs counts as hanging.
+/// For how long virtual time may stand still before the code that runs counts as hanging; what its
+/// thread waits for a processor is not counted.
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -102,13 +104,15 @@ fn serve<G: 'static>(lab: &Lab, enter: fn(u64) -> G) -> Result<()> {
 /// Runs one request on a thread of its own: what a thread draws once, each run draws anew.
 fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Result<Report> {
     let (sender, report) = mpsc::channel();
+    let (started, thread) = mpsc::channel();
     let lab = lab.clone();
     let runs = thread::Builder::new().name("simulation".into()).spawn(move || {
+        // Both receivers wait, or give up together with the process.
+        let _ = started.send(proc::own_thread());
         let _repeatable = enter(request.plan.seed);
-        // The receiver waits, or gives up together with the process.
         let _ = sender.send(run(&request, &lab));
     })?;
-    let Some(report) = wait(&report) else {
+    let Some(report) = wait(&report, thread.recv()?) else {
         answer(&hanging())?;
         // That thread cannot be ended in any other way.
         exit(EXIT_HARNESS.into())
@@ -118,8 +122,8 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
     report
 }
 
-/// The report; `None` when virtual time has stood still for too long.
-fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
+/// The report of `thread`; `None` when virtual time has stood still for too long.
+fn wait(report: &mpsc::Receiver<Result<Report>>, thread: ThreadId) -> Option<Result<Report>> {
     let mut stillness = Stillness::default();
     loop {
         match report.recv_timeout(LOOK_EVERY) {
@@ -129,26 +133,32 @@ fn wait(report: &mpsc::Receiver<Result<Report>>) -> Option<Result<Report>> {
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if stillness.hangs(PULSE_US.load(Ordering::Relaxed)) {
+        // A thread that is gone has sent its report.
+        let activity = proc::activity(thread).unwrap_or_default();
+        if stillness.hangs(PULSE_US.load(Ordering::Relaxed), activity) {
             return None;
         }
     }
 }
 
-/// How long virtual time stands still. The looks are counted and not the clock: a process that gets
-/// no processor does not hang.
+/// How long virtual time stands still, by what the thread of the run did meanwhile: one that waits for
+/// a processor does not hang.
 #[derive(Default)]
 struct Stillness {
     seen_us: Option<u64>,
+    ran: Duration,
     lasts: Duration,
 }
 
 impl Stillness {
     /// Looks again, and says whether the run hangs. One that is over, and is being checked, does
     /// not.
-    fn hangs(&mut self, now_us: u64) -> bool {
+    fn hangs(&mut self, now_us: u64, thread: Activity) -> bool {
         let stands = self.seen_us.replace(now_us) == Some(now_us) && now_us != OVER;
-        self.lasts = if stands { self.lasts + LOOK_EVERY } else { Duration::ZERO };
+        let ran = thread.ran.saturating_sub(mem::replace(&mut self.ran, thread.ran));
+        // Nobody else would wake a thread that sleeps.
+        let stood = if thread.is_asleep { LOOK_EVERY } else { ran };
+        self.lasts = if stands { self.lasts + stood } else { Duration::ZERO };
         self.lasts >= HANGS_AFTER
     }
 }
@@ -177,23 +187,42 @@ fn answer(report: &impl serde::Serialize) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn ran(looks: u32) -> Activity {
+        Activity { ran: LOOK_EVERY * looks, is_asleep: false }
+    }
+
+    const ASLEEP: Activity = Activity { ran: Duration::ZERO, is_asleep: true };
+
     #[test]
-    fn time_that_stands_still_hangs_after_a_while() {
+    fn a_busy_loop_hangs_after_a_while() {
         let mut stillness = Stillness::default();
-        let looks = (0..1000).position(|_| stillness.hangs(7)).unwrap();
+        let looks = (0..1000).position(|look| stillness.hangs(7, ran(look))).unwrap();
         assert_eq!(looks as u128, HANGS_AFTER.as_millis() / LOOK_EVERY.as_millis());
+    }
+
+    #[test]
+    fn a_deadlock_hangs_after_a_while() {
+        let mut stillness = Stillness::default();
+        let looks = (0..1000).position(|_| stillness.hangs(7, ASLEEP)).unwrap();
+        assert_eq!(looks as u128, HANGS_AFTER.as_millis() / LOOK_EVERY.as_millis());
+    }
+
+    #[test]
+    fn a_thread_that_gets_no_processor_does_not_hang() {
+        let mut stillness = Stillness::default();
+        assert!((0..1000).all(|_| !stillness.hangs(7, ran(1))));
     }
 
     #[test]
     fn time_that_goes_on_does_not_hang() {
         let mut stillness = Stillness::default();
-        assert!((0..1000).all(|look| !stillness.hangs(look / 2)));
+        assert!((0..1000).all(|look| !stillness.hangs(u64::from(look / 2), ran(look))));
     }
 
     #[test]
     fn checks_that_take_long_do_not_hang() {
         let mut stillness = Stillness::default();
-        assert!(!stillness.hangs(7));
-        assert!((0..1000).all(|_| !stillness.hangs(OVER)));
+        assert!(!stillness.hangs(7, ASLEEP));
+        assert!((0..1000).all(|look| !stillness.hangs(OVER, ran(look))));
     }
 }
