@@ -80,7 +80,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     }
     let turns = observed.turns.clone();
     let judged = judge(&trial, observed, messages, Lateness::default());
-    let report = Report {
+    let mut report = Report {
         verdict: judged.reason.verdict,
         story: story::tell(&judged.reason, &judged.struck),
         check: judged.reason.check,
@@ -89,9 +89,11 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         turns,
         struck: judged.struck,
     };
-    // They are what a failure is made small by, and most of what a runner would have to write.
-    let turns = if report.failed() { report.turns } else { Vec::new() };
-    Ok(Report { turns, ..report })
+    if !report.failed() {
+        // Only a failure is made small by them, and they are most of what a runner has to write.
+        report.turns.clear();
+    }
+    Ok(report)
 }
 
 async fn observe(
