@@ -104,6 +104,29 @@ fn a_lab_shows_few_files() {
     }
 }
 
+/// A row per milestone: how many runs, and from the shortest of its scenarios to the longest.
+#[test]
+fn a_handout_says_what_a_grade_costs() {
+    for lab in labs().1.into_iter().map(|(lab, _)| lab) {
+        let handout = fs::read_to_string(lab.dir.join("README.md")).unwrap();
+        for milestone in &lab.milestones {
+            let starts = format!("| {} |", milestone.id);
+            let row = handout.lines().find(|line| line.starts_with(&starts));
+            let row = row.unwrap_or_else(|| panic!("no row on {} in {}", milestone.id, lab.name));
+            let lasts = milestone.scenario.iter().map(|scenario| scenario.duration_ms);
+            let [least, most] =
+                [lasts.clone().min(), lasts.max()].map(|ms| ms.unwrap() as f64 / 1000.0);
+            let lasts = match least == most {
+                true => format!("| {least:.1} s |"),
+                false => format!("| {least:.1} to {most:.1} s |"),
+            };
+            assert!(row.ends_with(&lasts), "{}: {lasts} in {row}", lab.name);
+            let runs = [format!("| {} |", milestone.runs), format!("| {},", milestone.runs)];
+            assert!(runs.iter().any(|runs| row.contains(runs)), "{}: {runs:?} in {row}", lab.name);
+        }
+    }
+}
+
 fn files_in(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         match entry.path().is_dir() {
