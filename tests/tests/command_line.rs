@@ -26,6 +26,9 @@ fn names_that_do_not_exist_are_refused_with_those_that_do() {
     refused(&lab(&["grade", "lock", "--variant", "wrong:none"]), &["\"none\"", "reentrant"]);
     refused(&lab(&["replay", "labs"]), &["labs", "not the folder of a run"]);
     refused(&lab(&["audit", "lok"]), &["lok"]);
+    // Also beside one that there is.
+    let done = lab(&["audit", "lock", "--variant", "gap:3", "--variant", "reentrant"]);
+    refused(&done, &["\"reentrant\"", "wrong:reentrant"]);
     refused(&lab(&["reset", "lok"]), &["lok"]);
 }
 

@@ -104,9 +104,17 @@ pub fn run(args: &Args) -> Result<u8> {
 /// Audits one lab, prints the matrix, and returns how many demands are unmet.
 fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Result<usize> {
     let mut rows = rows(workspace, lab)?;
+    let names: Vec<_> = rows.iter().map(|row| row.variant.to_string()).collect();
+    for asked in &args.variant {
+        let known = names.join(", ");
+        ensure!(
+            names.contains(asked),
+            "no variant \"{asked}\" of {} (there are: {known})",
+            lab.name
+        );
+    }
     if !args.variant.is_empty() {
         rows.retain(|row| args.variant.contains(&row.variant.to_string()));
-        ensure!(!rows.is_empty(), "lab {} has no variant {}", lab.name, args.variant.join(", "));
     }
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
