@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
@@ -105,13 +105,8 @@ pub fn run(args: &Args) -> Result<u8> {
 fn audit(workspace: &Workspace, lab: &Lab, args: &Args, warden: &Warden) -> Result<usize> {
     let mut rows = rows(workspace, lab)?;
     let names: Vec<_> = rows.iter().map(|row| row.variant.to_string()).collect();
-    for asked in &args.variant {
-        let known = names.join(", ");
-        ensure!(
-            names.contains(asked),
-            "no variant \"{asked}\" of {} (there are: {known})",
-            lab.name
-        );
+    if let Some(unknown) = args.variant.iter().find(|asked| !names.contains(asked)) {
+        bail!("no variant \"{unknown}\" of {} (there are: {})", lab.name, names.join(", "));
     }
     if !args.variant.is_empty() {
         rows.retain(|row| args.variant.contains(&row.variant.to_string()));
