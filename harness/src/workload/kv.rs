@@ -37,6 +37,8 @@ struct Options {
     keys: u32,
     think_ms: [u64; 2],
     call_timeout_ms: u64,
+    /// How long one operation is sent again and again before its client gives it up.
+    patience_ms: u64,
     /// How many of a hundred operations are reads.
     read_percent: u32,
     /// How many of the clients, from the second on, only read.
@@ -63,6 +65,7 @@ impl Default for Options {
             keys: 3,
             think_ms: [2, 20],
             call_timeout_ms: 400,
+            patience_ms: 2500,
             read_percent: 40,
             readers: 0,
             reads_by_cas: false,

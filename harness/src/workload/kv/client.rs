@@ -19,8 +19,6 @@ use crate::{
     workload::{Actor, Client},
 };
 
-/// How long one operation is sent again and again before its client gives it up.
-const PATIENCE: Duration = Duration::from_millis(2500);
 /// The pause before an operation is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
 /// What nobody writes.
@@ -132,7 +130,7 @@ impl KvClient {
     /// not ask again sends it once, to a node that has just answered.
     async fn operate(&mut self, key: &str, ask: Ask) {
         let pending = self.call(key, &ask);
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + Duration::from_millis(self.options.patience_ms);
         let session = wire::Session { client: self.name.clone(), seq: self.seq };
         self.asked.clear();
         while Instant::now() < give_up {
