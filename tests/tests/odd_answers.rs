@@ -113,3 +113,12 @@ async fn a_compare_and_set_that_fits_what_nobody_wrote_is_wrong() {
     let nothing_is_there = seen(Some(Outcome::Mismatch(value(None))), &options).await;
     assert_eq!(wrong(nothing_is_there), None);
 }
+
+#[test]
+fn a_client_must_have_the_patience_to_ask_again() {
+    let options = toml::toml! {
+        call_timeout_ms = 2700
+    };
+    let Err(error) = workload::named("kv", &options) else { panic!("it would ask once") };
+    assert!(error.to_string().contains("patience_ms"), "{error:#}");
+}

@@ -94,6 +94,10 @@ impl KvWorkload {
         ensure!(least <= most, "options: a range is written [least, most]");
         ensure!(options.keys > 0, "options: keys starts at 1");
         ensure!(options.read_percent <= 100, "options: read_percent is at most 100");
+        ensure!(
+            options.call_timeout_ms < options.patience_ms,
+            "options: patience_ms is more than call_timeout_ms, or no client would ask again"
+        );
         Ok(Self { options })
     }
 }
