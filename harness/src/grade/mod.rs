@@ -4,24 +4,22 @@ pub mod driver;
 pub mod efficacy;
 pub mod judge;
 pub mod lateness;
+mod order;
 pub mod run;
 pub mod verdict;
 pub mod watch;
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, VecDeque},
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Mutex, mpsc},
-    thread,
     time::Instant,
 };
 
 use anyhow::{Context, Result};
 
 use self::{
+    order::Planned,
     run::{Inputs, Outcome, Plan},
     verdict::Verdict,
 };
@@ -49,6 +47,8 @@ pub struct Request {
     /// How many grades, one from each seed on. Neighbours share all runs but one each, and what is
     /// shared is run once.
     pub grades: u64,
+    /// Whether a milestone that has failed is tried with the rest of its seeds, too.
+    pub all: bool,
     /// How many clusters run side by side.
     pub jobs: usize,
 }
@@ -67,7 +67,7 @@ impl Request {
     }
 
     /// The grades that a run with this seed counts in, the first one being 0.
-    fn grades_with(&self, milestone: &Milestone, seed: u64) -> Range<u64> {
+    pub fn grades_with(&self, milestone: &Milestone, seed: u64) -> Range<u64> {
         let offset = seed.wrapping_sub(self.seed);
         (offset + 1).saturating_sub(self.runs_of(milestone))..self.grades.min(offset + 1)
     }
@@ -81,12 +81,10 @@ pub trait Watcher: Sync {
     fn running(&self, runs: usize);
     /// One run has ended.
     fn ran(&self, milestone: &Milestone, outcome: &Outcome);
+    /// One run is not made: its milestone has failed.
+    fn spared(&self);
 }
 
-/// How many clusters run side by side beside one whose verdict hangs on time, that one included.
-const TIMED_JOBS: usize = 2;
-/// How often a slow run must be slow again, alone, before it counts.
-const SLOW_RERUNS: u32 = 2;
 /// How many grades are kept, and how many of those that went wrong.
 const KEPT_GRADES: usize = 10;
 const KEPT_FAILURES: usize = 30;
@@ -129,11 +127,13 @@ pub fn grade(
             grade.build.wall_ms = program.wall_ms;
             let plans = plan(lab, &milestones, request, &program, &dir);
             watcher.running(plans.len());
-            let outcomes = run_all(plans, request, warden, watcher);
-            grade.milestones = milestones
-                .iter()
-                .map(|milestone| sum_up(milestone, outcomes_of(milestone, &outcomes)))
-                .collect();
+            let outcomes = order::run_all(plans, request, warden, watcher);
+            let graded = |milestone: &&Milestone| {
+                let own = outcomes.iter().filter(|(of, _)| of.id == milestone.id);
+                let runs = own.map(|(_, outcome)| outcome.clone()).collect();
+                sum_up(milestone, runs, request.seeds_of(milestone).count())
+            };
+            grade.milestones = milestones.iter().map(graded).collect();
             grade.score = grade.milestones.iter().map(|milestone| milestone.points).sum();
         }
         Err(BuildError::Compile { sentence, errors, wall_ms }) => {
@@ -148,10 +148,6 @@ pub fn grade(
     write_json(&dir.join("grade.json"), &grade)?;
     Ok((grade, dir))
 }
-
-/// A run of a milestone, planned; `Milestone` says how it may be scheduled.
-type Planned<'a> = (&'a Milestone, Plan);
-type Ran<'a> = (&'a Milestone, Outcome);
 
 fn plan<'a>(
     lab: &Lab,
@@ -183,130 +179,8 @@ fn plan<'a>(
     plans
 }
 
-/// Runs all plans: those whose verdict does not hang on time first, `jobs` side by side; then the
-/// others, with little beside them; then what was slow again, alone, unless its milestone has failed
-/// without it in every grade that it counts in.
-fn run_all<'a>(
-    plans: Vec<Planned<'a>>,
-    request: &Request,
-    warden: &Warden,
-    watcher: &dyn Watcher,
-) -> Vec<Ran<'a>> {
-    let (timed, untimed): (Vec<_>, Vec<_>) =
-        plans.into_iter().partition(|(milestone, _)| milestone.timed);
-    let mut ran = run_side_by_side(untimed, request.jobs, warden, watcher);
-    ran.extend(run_side_by_side(timed, request.jobs.min(TIMED_JOBS), warden, watcher));
-    // The last run of one grade also counts in all that begin before the next: with those first,
-    // few have to be repeated.
-    ran.sort_by_key(|(milestone, _, outcome)| {
-        Reverse(outcome.seed.wrapping_sub(request.seed) % request.runs_of(milestone))
-    });
-    let is_failure = |outcome: &Outcome| {
-        !needs_quiet(outcome) && matches!(outcome.verdict, Verdict::Wrong | Verdict::Broken)
-    };
-    let grades_with = |milestone: &'a Milestone, outcome: &Outcome| {
-        let grades = request.grades_with(milestone, outcome.seed);
-        grades.map(|grade| (&*milestone.id, grade))
-    };
-    let failures = ran.iter().filter(|(_, _, outcome)| is_failure(outcome));
-    let mut failed: BTreeSet<(&str, u64)> =
-        failures.flat_map(|(milestone, _, outcome)| grades_with(milestone, outcome)).collect();
-    let mut outcomes = Vec::new();
-    for (milestone, plan, mut outcome) in ran {
-        let wants_quiet = needs_quiet(&outcome);
-        if outcome.busy {
-            outcome = once_more_alone(&plan, &outcome, warden);
-        }
-        if outcome.verdict == Verdict::Slow {
-            outcome = match grades_with(milestone, &outcome).all(|grade| failed.contains(&grade)) {
-                true => outcome,
-                false => confirm_slow(&plan, outcome, warden),
-            };
-        }
-        if matches!(outcome.verdict, Verdict::Slow | Verdict::Wrong | Verdict::Broken) {
-            failed.extend(grades_with(milestone, &outcome));
-        }
-        if wants_quiet {
-            watcher.ran(milestone, &outcome);
-        }
-        outcomes.push((milestone, outcome));
-    }
-    outcomes
-}
-
-fn run_side_by_side<'a>(
-    plans: Vec<Planned<'a>>,
-    jobs: usize,
-    warden: &Warden,
-    watcher: &dyn Watcher,
-) -> Vec<(&'a Milestone, Plan, Outcome)> {
-    let mut plans = plans;
-    // The longest first: what is begun last ends soon, and nobody waits beside an idle machine.
-    plans.sort_by_key(|(_, plan)| Reverse(plan.scenario.duration_ms));
-    let queue = Mutex::new(VecDeque::from(plans));
-    let (sender, outcomes) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (queue, sender) = (&queue, sender.clone());
-            scope.spawn(move || {
-                while let Some((milestone, plan)) = next(queue) {
-                    let outcome = run::execute(&plan, warden);
-                    if !needs_quiet(&outcome) {
-                        watcher.ran(milestone, &outcome);
-                    }
-                    sender.send((milestone, plan, outcome)).expect("collected below");
-                }
-            });
-        }
-        drop(sender);
-        outcomes.into_iter().collect()
-    })
-}
-
-fn next<'a>(queue: &Mutex<VecDeque<Planned<'a>>>) -> Option<Planned<'a>> {
-    queue.lock().expect("no holder of this lock panics").pop_front()
-}
-
-/// Whether a run has to be tried again with the machine to itself before it counts.
-fn needs_quiet(outcome: &Outcome) -> bool {
-    outcome.busy || outcome.verdict == Verdict::Slow
-}
-
-/// A run that the machine was too busy for, perhaps with those beside it, says what it says when it
-/// is alone.
-fn once_more_alone(plan: &Plan, first: &Outcome, warden: &Warden) -> Outcome {
-    let run_dir = plan.run_dir.with_file_name(format!("{}-alone", first.seed));
-    let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden);
-    run::keep(Outcome { retries: first.retries + 1 + again.retries, ..again })
-}
-
-/// A run that was slow counts as slow only if it is again and again, alone on the machine.
-/// Anything worse that a repetition finds counts as it is.
-fn confirm_slow(plan: &Plan, first: Outcome, warden: &Warden) -> Outcome {
-    for rerun in 1..=SLOW_RERUNS {
-        let run_dir = plan.run_dir.with_file_name(format!("{}-again-{rerun}", first.seed));
-        let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden);
-        match again.verdict {
-            Verdict::Slow => {}
-            Verdict::Passed | Verdict::Inconclusive => {
-                let story = format!("Slow, but not again when run alone. {}", first.story);
-                let (verdict, retries) = (Verdict::Inconclusive, first.retries + rerun);
-                return run::keep(Outcome { verdict, story, retries, ..first });
-            }
-            Verdict::Wrong | Verdict::Broken | Verdict::HarnessError => return again,
-        }
-    }
-    run::keep(Outcome { retries: first.retries + SLOW_RERUNS, ..first })
-}
-
-fn outcomes_of(milestone: &Milestone, outcomes: &[Ran<'_>]) -> Vec<Outcome> {
-    let own = outcomes.iter().filter(|(of, _)| of.id == milestone.id);
-    let mut own: Vec<Outcome> = own.map(|(_, outcome)| outcome.clone()).collect();
-    own.sort_by_key(|outcome| outcome.seed);
-    own
-}
-
-fn sum_up(milestone: &Milestone, runs: Vec<Outcome>) -> json::Milestone {
+fn sum_up(milestone: &Milestone, mut runs: Vec<Outcome>, planned: usize) -> json::Milestone {
+    runs.sort_by_key(|outcome| outcome.seed);
     let verdict = Verdict::gravest(runs.iter().map(|outcome| outcome.verdict));
     json::Milestone {
         id: milestone.id.clone(),
@@ -314,12 +188,13 @@ fn sum_up(milestone: &Milestone, runs: Vec<Outcome>) -> json::Milestone {
         points: if verdict == Verdict::Passed { milestone.points } else { 0 },
         max_points: milestone.points,
         verdict,
+        spared: planned - runs.len(),
         runs,
     }
 }
 
 fn sum_up_broken(milestone: &Milestone) -> json::Milestone {
-    json::Milestone { verdict: Verdict::Broken, points: 0, ..sum_up(milestone, Vec::new()) }
+    json::Milestone { verdict: Verdict::Broken, points: 0, ..sum_up(milestone, Vec::new(), 0) }
 }
 
 /// Makes the folder of a new grade, and removes those that are too old to keep.

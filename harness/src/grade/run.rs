@@ -110,7 +110,8 @@ pub struct Outcome {
 }
 
 /// Runs `plan` to its verdict. It needs a thread of its own, which must live as long as the run.
-pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
+/// Where some fault hit nothing, the schedule is drawn anew while `wanted` says that it matters.
+pub fn execute(plan: &Plan, warden: &Warden, wanted: impl Fn() -> bool) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome {
         seed: plan.inputs.seed,
@@ -139,7 +140,9 @@ pub fn execute(plan: &Plan, warden: &Warden) -> Outcome {
                 let Efficacy { by_kind, toothless } = judged.efficacy;
                 outcome.bites = by_kind;
                 outcome.stored_bytes = judged.evidence.stored_bytes;
-                if outcome.verdict != Verdict::Inconclusive || toothless.is_none() {
+                // What the machine was too busy for is not for another schedule to tell.
+                let proves_nothing = outcome.verdict == Verdict::Inconclusive && !outcome.busy;
+                if !(proves_nothing && toothless.is_some() && wanted()) {
                     break;
                 }
             }

@@ -56,6 +56,9 @@ pub struct Milestone {
     pub verdict: Verdict,
     /// Its runs.
     pub runs: Vec<Outcome>,
+    /// How many more were planned, and not made because it had failed.
+    #[serde(default)]
+    pub spared: usize,
 }
 
 impl Grade {

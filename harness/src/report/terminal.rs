@@ -67,6 +67,10 @@ impl Watcher for Progress {
             print_beside(&self.bar, &line);
         }
     }
+
+    fn spared(&self) {
+        self.bar.inc(1);
+    }
 }
 
 /// Prints a line above `bar`, or where there is no terminal, and so no bar, by itself.
@@ -174,6 +178,10 @@ fn table(grade: &Grade) -> Table {
     table.set_header(["milestone", "", "verdict", "runs held", "faults that bit", "points"]);
     for milestone in &grade.milestones {
         let held = milestone.runs.iter().filter(|run| run.verdict == Verdict::Passed).count();
+        let spared = match milestone.spared {
+            0 => String::new(),
+            count => format!(", {count} spared"),
+        };
         let colour = match milestone.verdict {
             Verdict::Passed => Color::Green,
             Verdict::Wrong | Verdict::Slow | Verdict::Broken => Color::Red,
@@ -183,7 +191,7 @@ fn table(grade: &Grade) -> Table {
             Cell::new(&milestone.id),
             Cell::new(&milestone.title),
             Cell::new(milestone.verdict).fg(colour),
-            Cell::new(format!("{held} of {}", milestone.runs.len())),
+            Cell::new(format!("{held} of {}{spared}", milestone.runs.len())),
             Cell::new(bites(milestone)),
             Cell::new(format!("{} of {}", milestone.points, milestone.max_points)),
         ]);

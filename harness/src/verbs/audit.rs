@@ -30,6 +30,9 @@ pub struct Args {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Go on with a milestone that has failed in all its grades, to see how often it fails
+    #[arg(long)]
+    all: bool,
     /// How many clusters run side by side [default: what lab.toml says]
     #[arg(long)]
     jobs: Option<usize>,
@@ -159,6 +162,7 @@ fn grade_row(
         seed: args.seed,
         runs: None,
         grades: args.grades,
+        all: args.all,
         jobs: args.jobs.unwrap_or(lab.side_by_side),
     };
     let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
@@ -167,7 +171,7 @@ fn grade_row(
     let graded = graded?.0.milestones;
     let cell = |milestone: &Milestone| {
         let graded = graded.iter().find(|it| it.id == milestone.id);
-        graded.map_or_else(Cell::default, |it| Cell::of(it, milestone.runs, args.grades))
+        graded.map_or_else(Cell::default, |it| Cell::of(it, milestone, &request))
     };
     Ok(lab.milestones.iter().map(cell).collect())
 }
@@ -201,14 +205,15 @@ impl Row {
 }
 
 impl Cell {
-    /// The verdict of each grade, `runs` runs from each seed on; the same for all grades of what
-    /// could not be run at all.
-    fn of(graded: &json::Milestone, runs: u32, grades: u64) -> Self {
-        let runs = usize::try_from(runs).expect("there is an address for each run");
-        let verdict = |runs: &[Outcome]| Verdict::gravest(runs.iter().map(|run| run.verdict));
+    /// The verdict of each grade; the same for all grades of what could not be run at all.
+    fn of(graded: &json::Milestone, milestone: &Milestone, request: &Request) -> Self {
+        let verdict = |grade: u64| {
+            let counts = |run: &&Outcome| request.grades_with(milestone, run.seed).contains(&grade);
+            Verdict::gravest(graded.runs.iter().filter(counts).map(|run| run.verdict))
+        };
         match graded.runs.is_empty() {
-            true => Self((0..grades).map(|_| graded.verdict).collect()),
-            false => Self(graded.runs.windows(runs).map(verdict).collect()),
+            true => Self((0..request.grades).map(|_| graded.verdict).collect()),
+            false => Self((0..request.grades).map(verdict).collect()),
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Args {
     /// How many seeds each milestone tries [default: what lab.toml says]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
+    /// Go on with a milestone that has failed, and count its failures
+    #[arg(long)]
+    all: bool,
     /// How many clusters run side by side [default: what lab.toml says]
     #[arg(long)]
     jobs: Option<usize>,
@@ -47,6 +50,7 @@ pub fn run(args: Args) -> Result<u8> {
         seed: args.seed,
         runs: args.runs,
         grades: 1,
+        all: args.all,
         jobs: args.jobs.unwrap_or(lab.side_by_side),
     };
     let warden = Warden::start()?;
