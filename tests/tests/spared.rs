@@ -1,7 +1,14 @@
 //! What a grade does not have to try any more, and what it tries again.
 
-use std::fs;
+use std::{env, fs};
 
+use harness::{
+    cluster::warden::Warden,
+    grade::{self, Request, Watcher, run::Outcome, verdict::Verdict},
+    lab::{Lab, Milestone},
+    variant::Variant,
+    workspace::Workspace,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::{answers_are_here, grade, lab, path, root, submission, turn, verdict};
@@ -36,9 +43,11 @@ fn audited(arguments: &[&str]) -> Vec<String> {
     let grades = grades.map(|entry| entry.path());
     let newest = grades.filter(|dir| dir.to_string_lossy().ends_with("-lock-gap-2")).max();
     let runs = fs::read_dir(newest.unwrap().join("retry")).unwrap().flatten();
-    let mut seeds: Vec<_> = runs.map(|run| run.file_name().into_string().unwrap()).collect();
-    seeds.sort();
-    seeds
+    let mut names: Vec<_> = runs.map(|run| run.file_name().into_string().unwrap()).collect();
+    names.sort();
+    // Repetitions alone say so in their names.
+    names.retain(|name| name.parse::<u64>().is_ok());
+    names
 }
 
 #[test]
@@ -53,27 +62,69 @@ fn grades_of_neighbouring_seeds_share_their_runs() {
     assert_eq!(audited(&["--jobs", "1"]).len(), 1);
 }
 
-/// A submission whose nodes answer nothing under one seed, and keep every processor busy meanwhile.
-fn too_much_for_the_machine(seed: &str) -> TempDir {
-    let what = format!(
-        "static ONCE: std::sync::Once = std::sync::Once::new();
-        if std::env::var(\"SEED\").unwrap() == \"{seed}\" {{
-            ONCE.call_once(|| {{
-                for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {{
-                    std::thread::spawn(|| loop {{ std::hint::spin_loop() }});
-                }}
-                std::thread::sleep(std::time::Duration::from_secs(5));
-            }});
-        }}"
-    );
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn building(&self) {}
+    fn running(&self, _: usize) {}
+    fn ran(&self, _: &Milestone, _: &Outcome) {}
+    fn spared(&self) {}
+}
+
+/// A submission whose nodes do `what` under one seed when they are asked for a lock.
+fn submission_that(what: &str, seed: u64) -> TempDir {
     let asked = "    // GAP 2";
-    submission("lease.rs", |text| text.replacen(asked, &format!("    {{ {what} }}\n{asked}"), 1))
+    let what = format!("if std::env::var(\"SEED\").unwrap() == \"{seed}\" {{ {what} }}");
+    submission("lease.rs", |text| text.replacen(asked, &format!("    {what}\n{asked}"), 1))
+}
+
+#[test]
+fn what_is_spared_has_failed_in_every_grade_that_it_counts_in() {
+    let _turn = turn();
+    env::set_current_dir(root()).unwrap();
+    let workspace = Workspace::find().unwrap();
+    let lab = Lab::load(&workspace, "lock").unwrap();
+    let folder = submission_that("std::process::exit(3)", 0);
+    // Seeds begin anew after the last one: four grades of two runs each, and two have the wrong one.
+    let mut request = Request {
+        variant: Variant::Folder(folder.path().to_owned()),
+        milestones: vec!["quiet".into()],
+        seed: u64::MAX,
+        runs: Some(2),
+        grades: 4,
+        all: false,
+        jobs: 1,
+    };
+    for (all, seeds) in [(false, &[0, 1, 2, 3][..]), (true, &[0, 1, 2, 3, u64::MAX])] {
+        request.all = all;
+        let warden = Warden::start().unwrap();
+        let (graded, _) = grade::grade(&workspace, &lab, &request, &warden, &Nobody).unwrap();
+        let made: Vec<_> = graded.milestones[0].runs.iter().map(|run| run.seed).collect();
+        assert_eq!((&made[..], graded.milestones[0].spared), (seeds, 5 - seeds.len()));
+        let verdicts = request.verdicts(lab.milestone("quiet").unwrap(), &graded.milestones[0]);
+        use Verdict::{Broken, Passed};
+        assert_eq!(verdicts, [Broken, Broken, Passed, Passed]);
+    }
+}
+
+/// A submission whose nodes answer nothing under seed 2, and keep every processor busy after a while.
+fn too_much_for_the_machine() -> TempDir {
+    let what = "static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let sleep = |ms| std::thread::sleep(std::time::Duration::from_millis(ms));
+            sleep(1500);
+            for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
+                std::thread::spawn(|| loop { std::hint::spin_loop() });
+            }
+            sleep(3500);
+        });";
+    submission_that(what, 2)
 }
 
 #[test]
 fn what_the_machine_was_too_busy_for_is_tried_again_where_that_may_decide_something() {
     let _turn = turn();
-    let folder = too_much_for_the_machine("2");
+    let folder = too_much_for_the_machine();
     let retry = ["--variant", path(&folder), "--milestone", "retry"];
     // Its faults hit nothing either, but no other schedule could tell more: once more, alone.
     let (report, done) = grade(&[&retry[..], &["--seed", "2", "--runs", "1"]].concat());

@@ -66,8 +66,20 @@ impl Request {
         (0..seeds).map(move |offset| seed.wrapping_add(offset))
     }
 
+    /// The verdict of each grade; the same for all of what could not be run at all.
+    pub fn verdicts(&self, milestone: &Milestone, graded: &json::Milestone) -> Vec<Verdict> {
+        let verdict = |grade| {
+            let counts = |run: &&Outcome| self.grades_with(milestone, run.seed).contains(&grade);
+            match graded.runs.is_empty() {
+                true => graded.verdict,
+                false => Verdict::gravest(graded.runs.iter().filter(counts).map(|it| it.verdict)),
+            }
+        };
+        (0..self.grades).map(verdict).collect()
+    }
+
     /// The grades that a run with this seed counts in, the first one being 0.
-    pub fn grades_with(&self, milestone: &Milestone, seed: u64) -> Range<u64> {
+    fn grades_with(&self, milestone: &Milestone, seed: u64) -> Range<u64> {
         let offset = seed.wrapping_sub(self.seed);
         (offset + 1).saturating_sub(self.runs_of(milestone))..self.grades.min(offset + 1)
     }

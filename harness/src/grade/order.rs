@@ -1,10 +1,15 @@
 //! Which runs of a grade are made, in which order, and which are made again.
 //!
 //! The first run that fails decides its milestone. What could only fail it once more, in every grade
-//! that it counts in, is spared: runs, redrawn schedules, and repetitions alone. So those that may
-//! decide most grades come first.
+//! that it counts in, is spared unless all is wanted: runs, redrawn schedules, repetitions alone. So
+//! what may decide most grades comes first.
 
-use std::{cmp::Reverse, collections::BTreeSet, sync::Mutex, thread};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    thread,
+};
 
 use super::{
     Request, Watcher,
@@ -52,13 +57,19 @@ struct Course<'a, 'r> {
 
 impl<'a> Course<'a, '_> {
     fn run_side_by_side(&self, plans: Vec<Planned<'a>>, jobs: usize) -> Vec<Tried<'a>> {
-        let waiting = Mutex::new(plans);
+        let begun = BTreeMap::<&str, usize>::new();
+        let queue = Mutex::new((plans, begun));
         let next = || {
-            let mut waiting = waiting.lock().expect("no holder of this lock panics");
-            // The longest first: what is begun last ends soon, and nobody waits beside an idle machine.
-            most_urgent(&mut waiting, |(milestone, plan)| {
-                (self.hang_on(milestone, plan.inputs.seed), plan.scenario.duration_ms)
-            })
+            let (waiting, begun) = &mut *queue.lock().expect("no holder of this lock panics");
+            // A milestone that has begun may soon be decided. Then the longest: what is begun last ends
+            // soon, and nobody waits beside an idle machine.
+            let planned = most_urgent(waiting, |(milestone, plan)| {
+                let begun = begun.get(&*milestone.id).copied().unwrap_or_default();
+                let undecided = self.undecided(milestone, plan.inputs.seed);
+                (undecided, Reverse(begun), plan.scenario.duration_ms)
+            })?;
+            *begun.entry(&planned.0.id).or_default() += 1;
+            Some(planned)
         };
         let ran = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -78,7 +89,7 @@ impl<'a> Course<'a, '_> {
 
     /// Makes one run, unless it is spared.
     fn run(&self, milestone: &'a Milestone, plan: &Plan) -> Option<Outcome> {
-        let wanted = || self.request.all || self.hang_on(milestone, plan.inputs.seed) > 0;
+        let wanted = || self.wants(milestone, plan.inputs.seed);
         if !wanted() {
             self.watcher.spared();
             return None;
@@ -91,8 +102,14 @@ impl<'a> Course<'a, '_> {
         Some(outcome)
     }
 
-    /// In how many grades a milestone may still pass, and hangs on its run with this seed.
-    fn hang_on(&self, milestone: &'a Milestone, seed: u64) -> usize {
+    /// Whether a run with this seed may still decide something, or is wanted all the same.
+    fn wants(&self, milestone: &'a Milestone, seed: u64) -> bool {
+        self.request.all || self.undecided(milestone, seed) > 0
+    }
+
+    /// How many grades there are that a run with this seed counts in, and in which its milestone has not
+    /// failed.
+    fn undecided(&self, milestone: &'a Milestone, seed: u64) -> usize {
         let failed = self.failed.lock().expect("no holder of this lock panics");
         let grades = self.request.grades_with(milestone, seed);
         grades.filter(|grade| !failed.contains(&(&*milestone.id, *grade))).count()
@@ -115,18 +132,15 @@ impl<'a> Course<'a, '_> {
         // What was slow is likely to be so again, and to decide something; the shortest is told soonest.
         let urgency = |(milestone, plan, outcome): &Tried<'a>| {
             let slow = outcome.verdict == Verdict::Slow;
-            (self.hang_on(milestone, outcome.seed), slow, Reverse(plan.scenario.duration_ms))
+            (self.undecided(milestone, outcome.seed), slow, Reverse(plan.scenario.duration_ms))
         };
         while let Some((milestone, plan, mut outcome)) = most_urgent(&mut waiting, urgency) {
-            if self.hang_on(milestone, outcome.seed) > 0 {
-                if outcome.busy {
-                    outcome = once_more_alone(&plan, &outcome, self.warden);
-                }
-                if outcome.verdict == Verdict::Slow {
-                    outcome = confirm_slow(&plan, outcome, self.warden);
-                }
-                self.note(milestone, &outcome);
-            }
+            outcome = match self.wants(milestone, outcome.seed) {
+                true => again_alone(&plan, outcome, self.warden),
+                false if outcome.busy => outcome,
+                false => unproven("Slow, and not tried alone: its milestone had failed.", outcome),
+            };
+            self.note(milestone, &outcome);
             self.watcher.ran(milestone, &outcome);
             ran.push((milestone, outcome));
         }
@@ -146,28 +160,37 @@ fn needs_quiet(outcome: &Outcome) -> bool {
 }
 
 /// A run that the machine was too busy for, perhaps with those beside it, says what it says when it
-/// is alone.
-fn once_more_alone(plan: &Plan, first: &Outcome, warden: &Warden) -> Outcome {
-    let run_dir = plan.run_dir.with_file_name(format!("{}-alone", first.seed));
-    let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden, || true);
-    run::keep(Outcome { retries: first.retries + 1 + again.retries, ..again })
-}
-
-/// A run that was slow counts as slow only if it is again and again, alone on the machine.
-/// Anything worse that a repetition finds counts as it is.
-fn confirm_slow(plan: &Plan, first: Outcome, warden: &Warden) -> Outcome {
+/// is alone. One that was slow counts as slow only if it is again and again; anything worse that a
+/// repetition finds counts as it is.
+fn again_alone(plan: &Plan, first: Outcome, warden: &Warden) -> Outcome {
+    let alone = |what: &str| {
+        let run_dir = plan.run_dir.with_file_name(format!("{}-{what}", first.seed));
+        run::execute(&Plan { run_dir, ..plan.clone() }, warden, || true)
+    };
+    let mut outcome = first.clone();
+    if first.busy {
+        let again = alone("alone");
+        outcome = run::keep(Outcome { retries: first.retries + 1 + again.retries, ..again });
+    }
+    if outcome.verdict != Verdict::Slow {
+        return outcome;
+    }
     for rerun in 1..=SLOW_RERUNS {
-        let run_dir = plan.run_dir.with_file_name(format!("{}-again-{rerun}", first.seed));
-        let again = run::execute(&Plan { run_dir, ..plan.clone() }, warden, || true);
+        let again = alone(&format!("again-{rerun}"));
+        outcome.retries += 1;
         match again.verdict {
             Verdict::Slow => {}
             Verdict::Passed | Verdict::Inconclusive => {
-                let story = format!("Slow, but not again when run alone. {}", first.story);
-                let (verdict, retries) = (Verdict::Inconclusive, first.retries + rerun);
-                return run::keep(Outcome { verdict, story, retries, ..first });
+                return unproven("Slow, but not again when run alone.", outcome);
             }
             Verdict::Wrong | Verdict::Broken | Verdict::HarnessError => return again,
         }
     }
-    run::keep(Outcome { retries: first.retries + SLOW_RERUNS, ..first })
+    run::keep(outcome)
+}
+
+/// What was slow, and does not count as that.
+fn unproven(why: &str, slow: Outcome) -> Outcome {
+    let story = format!("{why} {}", slow.story);
+    run::keep(Outcome { verdict: Verdict::Inconclusive, story, ..slow })
 }

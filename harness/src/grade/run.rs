@@ -93,7 +93,7 @@ pub struct Outcome {
     /// How many bytes each node had on its disk at the end, where there is a disk.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stored_bytes: BTreeMap<String, u64>,
-    /// How often it was run again: redrawn schedules, and repetitions of a slow run.
+    /// How often it was run again: redrawn schedules, and repetitions alone.
     pub retries: u32,
     /// Whether the machine was too busy to tell.
     #[serde(default)]

@@ -52,7 +52,7 @@ pub struct Milestone {
     pub points: u32,
     /// The points there were to have.
     pub max_points: u32,
-    /// The gravest verdict of its runs.
+    /// The gravest verdict of the runs that were made.
     pub verdict: Verdict,
     /// Its runs.
     pub runs: Vec<Outcome>,

@@ -8,9 +8,9 @@ use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use crate::{
     cluster::warden::Warden,
     gaps::GapFile,
-    grade::{self, Request, run::Outcome, verdict::Verdict},
+    grade::{self, Request, verdict::Verdict},
     lab::{Lab, Milestone},
-    report::{json, terminal::Progress},
+    report::terminal::Progress,
     variant::{Answers, Variant, starter},
     workspace::Workspace,
 };
@@ -30,7 +30,7 @@ pub struct Args {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Go on with a milestone that has failed in all its grades, to see how often it fails
+    /// Make every run, also those of a milestone that has failed: its verdict is the gravest of all
     #[arg(long)]
     all: bool,
     /// How many clusters run side by side [default: what lab.toml says]
@@ -86,7 +86,6 @@ struct Row {
 }
 
 /// What one milestone said of one variant, in all grades.
-#[derive(Default)]
 struct Cell(Vec<Verdict>);
 
 /// Audits every lab that was named: exit code 1 if a demand is unmet.
@@ -171,7 +170,7 @@ fn grade_row(
     let graded = graded?.0.milestones;
     let cell = |milestone: &Milestone| {
         let graded = graded.iter().find(|it| it.id == milestone.id);
-        graded.map_or_else(Cell::default, |it| Cell::of(it, milestone, &request))
+        Cell(graded.map_or_else(Vec::new, |it| request.verdicts(milestone, it)))
     };
     Ok(lab.milestones.iter().map(cell).collect())
 }
@@ -205,18 +204,6 @@ impl Row {
 }
 
 impl Cell {
-    /// The verdict of each grade; the same for all grades of what could not be run at all.
-    fn of(graded: &json::Milestone, milestone: &Milestone, request: &Request) -> Self {
-        let verdict = |grade: u64| {
-            let counts = |run: &&Outcome| request.grades_with(milestone, run.seed).contains(&grade);
-            Verdict::gravest(graded.runs.iter().filter(counts).map(|run| run.verdict))
-        };
-        match graded.runs.is_empty() {
-            true => Self((0..request.grades).map(|_| graded.verdict).collect()),
-            false => Self((0..request.grades).map(verdict).collect()),
-        }
-    }
-
     /// The verdicts by how often they came, the demanded ones marked: `wrong* 20`.
     fn show(&self, demand: Demand) -> String {
         let words: BTreeSet<_> = self.0.iter().map(|verdict| verdict.word()).collect();
