@@ -162,15 +162,14 @@ fn needs_quiet(outcome: &Outcome) -> bool {
 /// A run that the machine was too busy for, perhaps with those beside it, says what it says when it
 /// is alone. One that was slow counts as slow only if it is again and again; anything worse that a
 /// repetition finds counts as it is.
-fn again_alone(plan: &Plan, first: Outcome, warden: &Warden) -> Outcome {
+fn again_alone(plan: &Plan, mut outcome: Outcome, warden: &Warden) -> Outcome {
     let alone = |what: &str| {
-        let run_dir = plan.run_dir.with_file_name(format!("{}-{what}", first.seed));
+        let run_dir = plan.run_dir.with_file_name(format!("{}-{what}", plan.inputs.seed));
         run::execute(&Plan { run_dir, ..plan.clone() }, warden, || true)
     };
-    let mut outcome = first.clone();
-    if first.busy {
+    if outcome.busy {
         let again = alone("alone");
-        outcome = run::keep(Outcome { retries: first.retries + 1 + again.retries, ..again });
+        outcome = run::keep(Outcome { retries: outcome.retries + 1 + again.retries, ..again });
     }
     if outcome.verdict != Verdict::Slow {
         return outcome;
