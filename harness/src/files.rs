@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, BufWriter, Write},
     path::Path,
 };
 
@@ -33,9 +33,15 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// When the disk refuses.
 pub fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<()> {
-    let lines: Result<Vec<_>, _> = items.iter().map(serde_json::to_string).collect();
-    let text = lines?.into_iter().map(|line| line + "\n").collect::<String>();
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(path)?);
+        for item in items {
+            serde_json::to_writer(&mut out, item)?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads what [`write_lines`] has written.

@@ -81,6 +81,9 @@ pub struct Scenario {
     pub workload: String,
     /// How many nodes.
     pub nodes: usize,
+    /// How long after the one before each node is started, in milliseconds.
+    #[serde(default)]
+    pub apart_ms: u64,
     /// How many clients.
     pub clients: u32,
     /// How long it lasts, in milliseconds; faults strike between the two calms.

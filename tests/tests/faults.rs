@@ -1,7 +1,7 @@
 //! Faults on real clusters: each kind strikes, bites and is undone; one that hits nothing proves
 //! nothing.
 
-use std::env;
+use std::{env, fs};
 
 use harness::{
     build::{self, Program},
@@ -16,6 +16,7 @@ use harness::{
     variant::Variant,
     workspace::Workspace,
 };
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tests::{root, turn};
 
@@ -31,7 +32,7 @@ fn starter() -> Program {
     program
 }
 
-/// One run of the starter in the storm of `faults`, as `lab.toml` would write them. Its only check
+/// One run of the starter in the storm of `faults`, as `lab.toml` would write them with the scenario. Its only check
 /// is one that the starter passes while no node forgets.
 fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
     let text = format!(
@@ -136,4 +137,19 @@ fn faults_that_hit_nothing_are_drawn_anew_and_then_prove_nothing() {
         "{}",
         outcome.story
     );
+}
+
+#[test]
+fn nodes_start_apart_where_the_scenario_says_so() {
+    let _turn = turn();
+    let (outcome, folder) = run("apart_ms = 300", "\"one_holder\"");
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.story);
+    // When each node begins to serve, by its log's first line.
+    let began = ["n1", "n2", "n3"].map(|node| {
+        let log = fs::read_to_string(folder.path().join(format!("7/nodes/{node}.log"))).unwrap();
+        log.split(' ').next().unwrap().parse::<Timestamp>().unwrap()
+    });
+    // A machine that is busy with the first may start it late, and the others in time.
+    let apart = began[2].duration_since(began[0]);
+    assert!(apart > SignedDuration::from_millis(400), "{began:?}");
 }

@@ -230,11 +230,7 @@ async fn observe(
         let (fabric, strikes) = Fabric::new(clock.clone(), decoder.clone(), recorder.clone());
         let mut cluster = ProcessCluster::new(&spec, fabric.clone(), warden.clone()).await?;
         let nodes = cluster.nodes().to_vec();
-        let started = match cluster.start(&nodes) {
-            Ok(()) => cluster.ready().await,
-            Err(failure) => Err(failure),
-        };
-        let observed = match started {
+        let observed = match trial.start(&mut cluster).await {
             Err(failure) if retries > 0 && cluster.lost_its_port(&failure) => {
                 retries -= 1;
                 None

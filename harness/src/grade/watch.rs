@@ -1,8 +1,8 @@
 //! The part of a run that needs the nodes: clients and faults, and what they leave behind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, slice, time::Duration};
 
-use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet};
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet, time::sleep};
 
 use super::driver::Driver;
 use crate::{
@@ -53,6 +53,21 @@ pub struct Observed {
 }
 
 impl Trial<'_> {
+    /// Starts the nodes of a cluster, and waits until all are ready.
+    ///
+    /// # Errors
+    /// When one cannot be started, or ends instead.
+    pub async fn start(&self, cluster: &mut impl Cluster) -> Result<(), NodeFailure> {
+        let apart = Duration::from_millis(self.scenario.apart_ms);
+        for (index, node) in cluster.nodes().to_vec().iter().enumerate() {
+            if index > 0 && !apart.is_zero() {
+                sleep(apart).await;
+            }
+            cluster.start(slice::from_ref(node))?;
+        }
+        cluster.ready().await
+    }
+
     /// Lets the clients loose and the storm pass over a cluster that is ready: calm, storm, calm.
     /// `on_watch` is called whenever the nodes are looked at.
     pub async fn watch<C: Cluster>(

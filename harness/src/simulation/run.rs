@@ -107,11 +107,7 @@ async fn observe(
     let mut cluster = SimulatedCluster::new(spec, fabric.clone());
     let nodes = cluster.nodes().to_vec();
     runner::pulse(0);
-    let started = match cluster.start(&nodes) {
-        Ok(()) => cluster.ready().await,
-        Err(failure) => Err(failure),
-    };
-    let observed = match started {
+    let observed = match trial.start(&mut cluster).await {
         Err(failure) => Observed { failure: Some(failure), ..Observed::default() },
         Ok(()) => {
             let pulse = |_: &mut SimulatedCluster| runner::pulse(clock.now_us());
