@@ -70,6 +70,9 @@ impl Raft {
 
     /// Takes over entries that follow the one at `prev_index`.
     fn store(&mut self, prev_index: u64, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
         self.log.truncate(prev_index);
         for (index, entry) in (prev_index + 1..).zip(entries) {
             self.log.push(entry);
