@@ -32,8 +32,9 @@ fn starter() -> Program {
     program
 }
 
-/// One run of the starter in the storm of `faults`, as `lab.toml` would write them with the scenario. Its only check
-/// is one that the starter passes while no node forgets.
+/// One run of the starter in the storm of `faults`, as `lab.toml` would write them, and what else it
+/// would say of the scenario before. Its only check is one that the starter passes while no node
+/// forgets.
 fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
     let text = format!(
         "name = \"test\"\nworkload = \"lock\"\nnodes = 3\nclients = 4\nduration_ms = 3400\n\

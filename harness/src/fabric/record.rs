@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::decode::Decoder;
+use crate::files::write_line;
 
 /// How many records travel to the writer together.
 const BATCH: usize = 128;
@@ -275,8 +276,7 @@ impl Writer {
 fn write_batches(file: File, batches: &Receiver<Vec<Message>>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     for message in batches.iter().flatten() {
-        serde_json::to_writer(&mut out, &message)?;
-        out.write_all(b"\n")?;
+        write_line(&mut out, &message)?;
     }
     out.flush()
 }
