@@ -36,7 +36,8 @@ pub struct Args {
     /// How many clusters run side by side [default: what lab.toml says]
     #[arg(long)]
     jobs: Option<usize>,
-    /// Grade only what something is demanded of, not the whole matrix
+    /// Grade only what something is demanded of, not the whole matrix; what some milestone has to
+    /// catch, whichever, up to the one that has
     #[arg(long)]
     demanded: bool,
 }
@@ -151,28 +152,46 @@ fn grade_row(
     args: &Args,
     warden: &Warden,
 ) -> Result<Vec<Cell>> {
-    let is_wanted =
-        |demand: &Demand| !args.demanded || row.caught_somewhere || *demand != Demand::Nothing;
-    let wanted: Vec<_> =
-        lab.milestones.iter().zip(&row.demands).filter(|(_, demand)| is_wanted(demand)).collect();
-    let request = Request {
-        variant: row.variant.clone(),
-        milestones: wanted.iter().map(|(milestone, _)| milestone.id.clone()).collect(),
-        seed: args.seed,
-        runs: None,
-        grades: args.grades,
-        all: args.all,
-        jobs: args.jobs.unwrap_or(lab.side_by_side),
+    let mut cells: Vec<_> = lab.milestones.iter().map(|_| Cell(Vec::new())).collect();
+    let is_wanted = |at: &usize| !args.demanded || row.demands[*at] != Demand::Nothing;
+    let wanted = match args.demanded && row.caught_somewhere {
+        true => (0..cells.len()).map(|at| vec![at]).collect(),
+        false => vec![(0..cells.len()).filter(is_wanted).collect::<Vec<_>>()],
     };
-    let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
-    let graded = grade::grade(workspace, lab, &request, warden, &progress);
-    progress.finish();
-    let graded = graded?.0.milestones;
-    let cell = |milestone: &Milestone| {
-        let graded = graded.iter().find(|it| it.id == milestone.id);
-        Cell(graded.map_or_else(Vec::new, |it| request.verdicts(milestone, it)))
+    for places in wanted {
+        let milestones: Vec<_> = places.iter().map(|at| &lab.milestones[*at]).collect();
+        let request = Request {
+            variant: row.variant.clone(),
+            milestones: milestones.iter().map(|milestone| milestone.id.clone()).collect(),
+            seed: args.seed,
+            runs: None,
+            grades: args.grades,
+            all: args.all,
+            jobs: args.jobs.unwrap_or(lab.side_by_side),
+        };
+        let progress = Progress::new(format!("{} ({})", lab.name, row.variant));
+        let graded = grade::grade(workspace, lab, &request, warden, &progress);
+        progress.finish();
+        let graded = graded?.0.milestones;
+        for ((at, milestone), graded) in places.iter().zip(milestones).zip(&graded) {
+            cells[*at] = Cell(request.verdicts(milestone, graded));
+        }
+        // What every grade has caught somewhere need not be caught in more milestones.
+        if row.caught_somewhere && uncaught(&cells) == 0 {
+            break;
+        }
+    }
+    Ok(cells)
+}
+
+/// How many of the grades no milestone caught.
+fn uncaught(cells: &[Cell]) -> usize {
+    let grades = cells.iter().map(|cell| cell.0.len()).max().unwrap_or(0);
+    let is_caught = |grade: &usize| {
+        let verdicts = cells.iter().filter_map(|cell| cell.0.get(*grade));
+        verdicts.copied().any(|verdict| Demand::Caught.is_met(verdict))
     };
-    Ok(lab.milestones.iter().map(cell).collect())
+    grades - (0..grades).filter(is_caught).count()
 }
 
 impl Row {
@@ -191,11 +210,7 @@ impl Row {
             }
         }
         let grades = cells.iter().map(|cell| cell.0.len()).max().unwrap_or(0);
-        let is_caught = |grade: &usize| {
-            let verdicts = cells.iter().filter_map(|cell| cell.0.get(*grade));
-            verdicts.copied().any(|verdict| Demand::Caught.is_met(verdict))
-        };
-        let missed = grades - (0..grades).filter(is_caught).count();
+        let missed = uncaught(cells);
         if self.caught_somewhere && missed > 0 {
             unmet.push(format!("nothing caught {} in {missed} of {grades} grades", self.variant));
         }
