@@ -62,6 +62,23 @@ fn grades_of_neighbouring_seeds_share_their_runs() {
     assert_eq!(audited(&["--jobs", "1"]).len(), 1);
 }
 
+#[test]
+fn an_audit_looks_for_what_any_milestone_may_catch_until_one_has() {
+    if !answers_are_here() {
+        return;
+    }
+    let _turn = turn();
+    let done = lab(&["audit", "lock", "--demanded", "--variant", "gap:1"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    let row = done.stdout.lines().find(|line| line.starts_with(" gap:1 ")).unwrap();
+    let said: Vec<_> =
+        row.split_whitespace().filter(|word| word.chars().all(char::is_alphabetic)).collect();
+    // Most often the first of seven has, and if not, the second or the third.
+    let is_caught = |word: &&str| ["wrong", "slow"].contains(word);
+    assert_eq!(said.iter().position(is_caught), Some(said.len() - 1), "{row}");
+    assert!(said.len() < 7, "{row}");
+}
+
 struct Nobody;
 
 impl Watcher for Nobody {
