@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     Request, Watcher,
+    places::{Place, Places},
     run::{self, Outcome, Plan},
     verdict::Verdict,
 };
@@ -20,6 +21,8 @@ use crate::{cluster::warden::Warden, lab::Milestone};
 
 /// How many clusters run side by side beside one whose verdict hangs on time, that one included.
 const TIMED_JOBS: usize = 2;
+/// How many runs are judged beside clusters that took the places of their own.
+const JUDGES: usize = 2;
 /// How often a slow run must be slow again, alone, before it counts.
 const SLOW_RERUNS: u32 = 2;
 
@@ -41,8 +44,8 @@ pub(super) fn run_all<'a>(
 ) -> Vec<Ran<'a>> {
     let (timed, untimed) = plans.into_iter().partition(|(milestone, _)| milestone.timed);
     let course = Course { request, warden, watcher, failed: Mutex::default() };
-    let mut ran = course.run_side_by_side(untimed, request.jobs);
-    ran.extend(course.run_side_by_side(timed, request.jobs.min(TIMED_JOBS)));
+    let mut ran = course.run_side_by_side(untimed, request.jobs, JUDGES);
+    ran.extend(course.run_side_by_side(timed, request.jobs.min(TIMED_JOBS), 0));
     course.repeat_alone(ran)
 }
 
@@ -56,7 +59,14 @@ struct Course<'a, 'r> {
 }
 
 impl<'a> Course<'a, '_> {
-    fn run_side_by_side(&self, plans: Vec<Planned<'a>>, jobs: usize) -> Vec<Tried<'a>> {
+    /// Runs so many clusters side by side, and judges at most so many runs beside as many clusters.
+    fn run_side_by_side(
+        &self,
+        plans: Vec<Planned<'a>>,
+        clusters: usize,
+        judges: usize,
+    ) -> Vec<Tried<'a>> {
+        let places = Places::new(clusters.max(1));
         let begun = BTreeMap::<&str, usize>::new();
         let queue = Mutex::new((plans, begun));
         let next = || {
@@ -73,11 +83,17 @@ impl<'a> Course<'a, '_> {
         };
         let ran = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for _ in 0..jobs.max(1) {
+            for _ in 0..clusters.max(1) + judges {
                 // A run needs a thread that lives as long as it.
                 scope.spawn(|| {
-                    while let Some((milestone, plan)) = next() {
-                        let Some(outcome) = self.run(milestone, &plan) else { continue };
+                    let mut place = places.place();
+                    loop {
+                        // What is most urgent is known when there is a place for it.
+                        place.take();
+                        let Some((milestone, plan)) = next() else { break };
+                        let Some(outcome) = self.run(milestone, &plan, &mut place) else {
+                            continue;
+                        };
                         let mut ran = ran.lock().expect("no holder of this lock panics");
                         ran.push((milestone, plan, outcome));
                     }
@@ -88,13 +104,13 @@ impl<'a> Course<'a, '_> {
     }
 
     /// Makes one run, unless it is spared.
-    fn run(&self, milestone: &'a Milestone, plan: &Plan) -> Option<Outcome> {
+    fn run(&self, milestone: &'a Milestone, plan: &Plan, place: &mut Place<'_>) -> Option<Outcome> {
         let wanted = || self.wants(milestone, plan.inputs.seed);
         if !wanted() {
             self.watcher.spared();
             return None;
         }
-        let outcome = run::execute(plan, self.warden, wanted);
+        let outcome = run::execute(plan, place, self.warden, wanted);
         if !needs_quiet(&outcome) {
             self.note(milestone, &outcome);
             self.watcher.ran(milestone, &outcome);
@@ -165,7 +181,8 @@ fn needs_quiet(outcome: &Outcome) -> bool {
 fn again_alone(plan: &Plan, mut outcome: Outcome, warden: &Warden) -> Outcome {
     let alone = |what: &str| {
         let run_dir = plan.run_dir.with_file_name(format!("{}-{what}", plan.inputs.seed));
-        run::execute(&Plan { run_dir, ..plan.clone() }, warden, || true)
+        let places = Places::new(1);
+        run::execute(&Plan { run_dir, ..plan.clone() }, &mut places.place(), warden, || true)
     };
     if outcome.busy {
         let again = alone("alone");

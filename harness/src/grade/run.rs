@@ -10,6 +10,7 @@ use super::{
     efficacy::{Bites, Efficacy},
     judge::{Judged, judge},
     lateness::{Gauge, Lateness},
+    places::Place,
     verdict::Verdict,
     watch::{Observed, Trial},
 };
@@ -109,9 +110,15 @@ pub struct Outcome {
     pub run_dir: PathBuf,
 }
 
-/// Runs `plan` to its verdict. It needs a thread of its own, which must live as long as the run.
-/// Where some fault hit nothing, the schedule is drawn anew while `wanted` says that it matters.
-pub fn execute(plan: &Plan, warden: &Warden, wanted: impl Fn() -> bool) -> Outcome {
+/// Runs `plan` to its verdict, its cluster at `place`, which is free again when the run is judged. It
+/// needs a thread of its own, which must live as long as the run. Where some fault hit nothing, the
+/// schedule is drawn anew while `wanted` says that it matters.
+pub fn execute(
+    plan: &Plan,
+    place: &mut Place<'_>,
+    warden: &Warden,
+    wanted: impl Fn() -> bool,
+) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome {
         seed: plan.inputs.seed,
@@ -131,7 +138,7 @@ pub fn execute(plan: &Plan, warden: &Warden, wanted: impl Fn() -> bool) -> Outco
     let redraws = if plan.schedule.is_some() { 0 } else { REDRAWS };
     for redraw in 0..=redraws {
         outcome.retries = redraw;
-        match run_once(plan, redraw, warden) {
+        match run_once(plan, redraw, place, warden) {
             Ok((judged, lateness)) => {
                 outcome.verdict = judged.reason.verdict;
                 outcome.busy = judged.reason.busy;
@@ -166,7 +173,13 @@ pub fn keep(mut outcome: Outcome) -> Outcome {
     outcome
 }
 
-fn run_once(plan: &Plan, redraw: u32, warden: &Warden) -> Result<(Judged, Lateness)> {
+fn run_once(
+    plan: &Plan,
+    redraw: u32,
+    place: &mut Place<'_>,
+    warden: &Warden,
+) -> Result<(Judged, Lateness)> {
+    place.take();
     let dir = &plan.run_dir;
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
@@ -189,6 +202,7 @@ fn run_once(plan: &Plan, redraw: u32, warden: &Warden) -> Result<(Judged, Latene
     let (observed, lateness) = runtime.block_on(observe(plan, &trial, recorder, warden))?;
     // Messages still under way are recorded when their tasks are dropped.
     drop(runtime);
+    place.free();
     writer.finish()?;
     write_lines(&dir.join("history.jsonl"), &observed.history)?;
     write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
