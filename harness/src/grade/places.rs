@@ -53,3 +53,40 @@ impl Drop for Place<'_> {
         self.free();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn more_never_have_a_place_than_there_are_and_in_the_end_all_have_had_one() {
+        let places = Places::new(2);
+        let (now, most, in_all) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut place = places.place();
+                    for _ in 0..3 {
+                        place.take();
+                        place.take();
+                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        thread::sleep(Duration::from_millis(2));
+                        now.fetch_sub(1, SeqCst);
+                        in_all.fetch_add(1, SeqCst);
+                        // Whoever is dropped with a place gives it back as well.
+                        if in_all.load(SeqCst) % 2 == 0 {
+                            place.free();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((most.into_inner(), in_all.into_inner()), (2, 24));
+    }
+}
