@@ -56,7 +56,7 @@ fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
         redraws: 0,
     };
     let plan = Plan { inputs, scenario, schedule: None, run_dir: folder.path().join("7") };
-    (run::execute(&plan, &Warden::start().unwrap(), || true), folder)
+    (run::execute_alone(&plan, &Warden::start().unwrap()), folder)
 }
 
 #[test]

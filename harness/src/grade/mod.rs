@@ -5,7 +5,7 @@ pub mod efficacy;
 pub mod judge;
 pub mod lateness;
 mod order;
-pub mod places;
+mod places;
 pub mod run;
 pub mod verdict;
 pub mod watch;

@@ -181,8 +181,7 @@ fn needs_quiet(outcome: &Outcome) -> bool {
 fn again_alone(plan: &Plan, mut outcome: Outcome, warden: &Warden) -> Outcome {
     let alone = |what: &str| {
         let run_dir = plan.run_dir.with_file_name(format!("{}-{what}", plan.inputs.seed));
-        let places = Places::new(1);
-        run::execute(&Plan { run_dir, ..plan.clone() }, &mut places.place(), warden, || true)
+        run::execute_alone(&Plan { run_dir, ..plan.clone() }, warden)
     };
     if outcome.busy {
         let again = alone("alone");

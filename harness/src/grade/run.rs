@@ -10,7 +10,7 @@ use super::{
     efficacy::{Bites, Efficacy},
     judge::{Judged, judge},
     lateness::{Gauge, Lateness},
-    places::Place,
+    places::{Place, Places},
     verdict::Verdict,
     watch::{Observed, Trial},
 };
@@ -110,10 +110,16 @@ pub struct Outcome {
     pub run_dir: PathBuf,
 }
 
+/// Runs `plan` to its verdict with no other run beside it. It needs a thread of its own, which must
+/// live as long as the run. A schedule of which some fault hit nothing is drawn anew.
+pub fn execute_alone(plan: &Plan, warden: &Warden) -> Outcome {
+    execute(plan, &mut Places::new(1).place(), warden, || true)
+}
+
 /// Runs `plan` to its verdict, its cluster at `place`, which is free again when the run is judged. It
 /// needs a thread of its own, which must live as long as the run. Where some fault hit nothing, the
 /// schedule is drawn anew while `wanted` says that it matters.
-pub fn execute(
+pub(super) fn execute(
     plan: &Plan,
     place: &mut Place<'_>,
     warden: &Warden,

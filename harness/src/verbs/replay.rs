@@ -16,7 +16,6 @@ use crate::{
     files::read_json,
     grade::{
         self,
-        places::Places,
         run::{self, Inputs, Outcome, Plan},
         verdict::Verdict,
     },
@@ -99,8 +98,7 @@ impl Replay<'_> {
         let engine = grade::ENGINE.to_owned();
         let inputs = Inputs { program: program.path, engine, ..self.inputs.clone() };
         let plan = Plan { run_dir: self.new_dir()?, inputs, scenario, schedule: Some(schedule) };
-        let places = Places::new(1);
-        let outcome = run::execute(&plan, &mut places.place(), &self.warden, || true);
+        let outcome = run::execute_alone(&plan, &self.warden);
         self.compare(&outcome);
         Ok(u8::from(outcome.verdict != self.recorded.verdict))
     }
