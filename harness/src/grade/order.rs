@@ -21,7 +21,8 @@ use crate::{cluster::warden::Warden, lab::Milestone};
 
 /// How many clusters run side by side beside one whose verdict hangs on time, that one included.
 const TIMED_JOBS: usize = 2;
-/// How many runs are judged beside clusters that took the places of their own.
+/// How many runs are judged beside clusters that took the places of their own; none where one cluster
+/// runs at a time, and its verdict may spare the next.
 const JUDGES: usize = 2;
 /// How often a slow run must be slow again, alone, before it counts.
 const SLOW_RERUNS: u32 = 2;
@@ -44,8 +45,9 @@ pub(super) fn run_all<'a>(
 ) -> Vec<Ran<'a>> {
     let (timed, untimed) = plans.into_iter().partition(|(milestone, _)| milestone.timed);
     let course = Course { request, warden, watcher, failed: Mutex::default() };
-    let mut ran = course.run_side_by_side(untimed, request.jobs, JUDGES);
-    ran.extend(course.run_side_by_side(timed, request.jobs.min(TIMED_JOBS), 0));
+    let jobs = request.jobs.max(1);
+    let mut ran = course.run_side_by_side(untimed, jobs, JUDGES.min(jobs - 1));
+    ran.extend(course.run_side_by_side(timed, jobs.min(TIMED_JOBS), 0));
     course.repeat_alone(ran)
 }
 
@@ -66,7 +68,7 @@ impl<'a> Course<'a, '_> {
         clusters: usize,
         judges: usize,
     ) -> Vec<Tried<'a>> {
-        let places = Places::new(clusters.max(1));
+        let places = Places::new(clusters);
         let begun = BTreeMap::<&str, usize>::new();
         let queue = Mutex::new((plans, begun));
         let next = || {
@@ -83,7 +85,7 @@ impl<'a> Course<'a, '_> {
         };
         let ran = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for _ in 0..clusters.max(1) + judges {
+            for _ in 0..clusters + judges {
                 // A run needs a thread that lives as long as it.
                 scope.spawn(|| {
                     let mut place = places.place();
