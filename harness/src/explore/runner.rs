@@ -72,7 +72,7 @@ impl Runner {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
             // Each run has a thread of its own: what the last one gave back, the next one wants.
             command.env("MIMALLOC_PURGE_DELAY", "-1");
-            // A refused connection is an error, and no place to look for: in a run there are many.
+            // Each refused connection is an error, and nobody reads where in the code it was made.
             command.env("RUST_LIB_BACKTRACE", "0");
             let mut child = command
                 .spawn()

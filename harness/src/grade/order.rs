@@ -21,8 +21,7 @@ use crate::{cluster::warden::Warden, lab::Milestone};
 
 /// How many clusters run side by side beside one whose verdict hangs on time, that one included.
 const TIMED_JOBS: usize = 2;
-/// How many runs are judged beside clusters that took the places of their own; none where one cluster
-/// runs at a time, and its verdict may spare the next.
+/// How many runs may be judged while other clusters have the places that they left.
 const JUDGES: usize = 2;
 /// How often a slow run must be slow again, alone, before it counts.
 const SLOW_RERUNS: u32 = 2;
@@ -46,7 +45,9 @@ pub(super) fn run_all<'a>(
     let (timed, untimed) = plans.into_iter().partition(|(milestone, _)| milestone.timed);
     let course = Course { request, warden, watcher, failed: Mutex::default() };
     let jobs = request.jobs.max(1);
+    // One at a time, each is judged before the next: its verdict may spare that.
     let mut ran = course.run_side_by_side(untimed, jobs, JUDGES.min(jobs - 1));
+    // To judge beside a run whose verdict hangs on time would keep a processor from it.
     ran.extend(course.run_side_by_side(timed, jobs.min(TIMED_JOBS), 0));
     course.repeat_alone(ran)
 }
@@ -61,7 +62,7 @@ struct Course<'a, 'r> {
 }
 
 impl<'a> Course<'a, '_> {
-    /// Runs so many clusters side by side, and judges at most so many runs beside as many clusters.
+    /// Runs `clusters` side by side, and judges up to `judges` more runs beside them.
     fn run_side_by_side(
         &self,
         plans: Vec<Planned<'a>>,
