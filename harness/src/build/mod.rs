@@ -6,6 +6,7 @@
 //! themselves: the fingerprint of the sources is compiled into the lab, so a build with another
 //! fingerprint compiles it again, and a program that does not hold its fingerprint is refused.
 
+mod compiler;
 mod tree;
 
 use std::{
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::compiler::Compiler;
 use crate::{
     cluster::warden::Warden,
     lab::Lab,
@@ -29,8 +31,6 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The flags of `.cargo/config.toml`, said again so that the environment cannot replace them.
-const RUSTFLAGS: [&str; 2] = ["--cfg", "tokio_unstable"];
 /// The variable by which `node::build_fingerprint!` is told.
 const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
 /// How many programs are kept.
@@ -140,20 +140,22 @@ pub fn build(
     // Two builds at once would overwrite each other's scratch tree.
     let lock = File::create(workspace.lab_dir().join("build.lock")).context("target/lab")?;
     lock.lock().context("cannot wait for another build to end")?;
-    let fingerprint = fingerprint(workspace, lab, texts.as_ref(), kind)?;
+    let compiler = Compiler::find(kind)?;
+    let fingerprint = fingerprint(workspace, lab, texts.as_ref(), kind, &compiler)?;
     let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
     if !path.is_file() {
         let root = match (&texts, kind) {
             (None, kind) if !kind.simulates() => workspace.path(""),
             _ => tree::lay(workspace, lab, texts.as_ref(), kind)?,
         };
-        let built = compile(workspace, lab, kind, &root, &fingerprint, warden)?;
+        let built = compile(workspace, lab, kind, &root, &compiler, &fingerprint, warden)?;
         let built = built.map_err(|errors| BuildError::Compile {
             sentence: no_compile(lab, &errors),
             errors,
             wall_ms: elapsed_ms(started),
         })?;
-        if self::fingerprint(workspace, lab, texts.as_ref(), kind)? != fingerprint {
+        let now = self::fingerprint(workspace, lab, texts.as_ref(), kind, &compiler)?;
+        if now != fingerprint {
             return Err(anyhow!("the sources changed while they were built; try again").into());
         }
         keep(&built, &path, &fingerprint)?;
@@ -172,6 +174,7 @@ fn fingerprint(
     lab: &Lab,
     texts: Option<&GapTexts>,
     kind: Kind,
+    compiler: &Compiler,
 ) -> Result<String> {
     let mut files = BTreeMap::new();
     let lab_dir = format!("labs/{}", lab.name);
@@ -185,11 +188,8 @@ fn fingerprint(
     for (path, text) in texts.into_iter().flatten() {
         files.insert(Path::new(&lab_dir).join(path), text.clone().into_bytes());
     }
-    let rustc = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
     let mut hasher = blake3::Hasher::new();
-    for part in [&rustc.stdout[..], RUSTFLAGS.join(" ").as_bytes(), kind.profile().as_bytes()] {
-        hasher.update(part);
-    }
+    hasher.update(compiler.version.as_bytes()).update(kind.profile().as_bytes());
     for (path, bytes) in files {
         hasher.update(path.to_string_lossy().as_bytes()).update(&[0]);
         hasher.update(&bytes.len().to_le_bytes()).update(&bytes);
@@ -204,6 +204,7 @@ fn compile(
     lab: &Lab,
     kind: Kind,
     root: &Path,
+    compiler: &Compiler,
     fingerprint: &str,
     warden: &Warden,
 ) -> Result<Result<PathBuf, Vec<CompileError>>> {
@@ -224,12 +225,15 @@ fn compile(
         .arg("--message-format=json-diagnostic-rendered-ansi")
         .arg("--target-dir")
         .arg(workspace.target())
-        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", compiler.flags(&workspace.lab_dir().join("linked")))
         .env_remove("RUSTFLAGS")
         .env(FINGERPRINT_VARIABLE, fingerprint)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0);
+    if let Some(linker) = &compiler.linker {
+        command.args(["--target", &linker.target]);
+    }
     let mut child = command.spawn().context("cannot run cargo")?;
     warden.watch_group(child.id());
     let stdout = child.stdout.take().context("cargo's output was asked for")?;

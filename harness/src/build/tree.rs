@@ -80,12 +80,11 @@ fn add_simulation(workspace: &Workspace, lab: &Lab, files: &mut Files) -> Result
     let name = &lab.name;
     let package = format!(
         "[package]\nname = \"simulate-{name}\"\nedition.workspace = true\n\n[dependencies]\n\
-         determinism.workspace = true\nharness.workspace = true\nmimalloc.workspace = true\n\
+         determinism.workspace = true\nharness.workspace = true\n\
          {name}.workspace = true\n"
     );
     let main = format!(
-        "#[global_allocator]\nstatic ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;\n\n\
-         fn main() -> std::process::ExitCode {{\n    \
+        "fn main() -> std::process::ExitCode {{\n    \
          harness::simulation::main({name}::node, {name}::BUILD, determinism::enter)\n}}\n"
     );
     files.insert("simulate/Cargo.toml".into(), package.into_bytes());
