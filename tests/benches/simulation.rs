@@ -26,7 +26,7 @@ use harness::{
 use node::{BoxError, Channel};
 use proto::lock::{Ballot, PrepareRequest, peer_client::PeerClient, peer_server::PeerServer};
 use tests::voter::Voter;
-use tonic::{body::Body, service::Routes};
+use tonic::body::Body;
 use tower::Service;
 
 /// As in the program that runs simulations.
@@ -98,11 +98,11 @@ fn messages(runner: &mut Runner) -> u32 {
 
 /// Calls a second of a generated client that calls a generated server, and nothing else.
 fn bare_calls() -> f64 {
-    let routes = Routes::new(PeerServer::new(Voter)).prepare();
+    let server = PeerServer::new(Voter);
     let channel =
         Channel::over(tower::service_fn(move |request: tonic::codegen::http::Request<Body>| {
-            let mut routes = routes.clone();
-            async move { routes.call(request).await.map_err(BoxError::from) }
+            let mut server = server.clone();
+            async move { server.call(request).await.map_err(BoxError::from) }
         }));
     let mut client = PeerClient::new(channel);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -18,7 +18,7 @@ use harness::{
         record::{Message, Recorder},
     },
 };
-use node::Channel;
+use node::{Channel, Services};
 use proto::lock::{
     self as wire,
     lock_client::LockClient,
@@ -29,7 +29,7 @@ use tokio::{
     net::TcpListener,
     time::{Duration, sleep, timeout},
 };
-use tonic::{Code, Request, Response, Status, service::Routes, transport::Server};
+use tonic::{Code, Request, Response, Status, transport::Server};
 
 /// A node that grants whatever it is asked, counts what reaches it, and takes its time.
 #[derive(Clone, Default)]
@@ -163,10 +163,10 @@ async fn by_tcp(fabric: &Fabric, granter: &Granter) -> Channel {
 
 fn simulated(fabric: &Fabric, granter: &Granter) -> Channel {
     let inbox = Inbox::new(Latency::new(StdRng::seed_from_u64(1), 1));
-    let routes = Routes::new(LockServer::new(granter.clone()));
+    let services = Services::new().with(LockServer::new(granter.clone()));
     let host = NodeHost::new("n2");
     let queue = inbox.listen();
-    node::host::inside(Some(host.clone()), || node::spawn(network::serve(routes, queue)));
+    node::host::inside(Some(host.clone()), || node::spawn(network::serve(services, queue)));
     tokio::spawn(host.run());
     network::channel(Link::between_nodes(fabric.clone(), "n1", "n2", inbox))
 }

@@ -16,8 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use node::Context;
-use tonic::service::Routes;
+use node::{Context, Services};
 
 use super::{Report, Request, run::run};
 use crate::{
@@ -56,7 +55,7 @@ pub(super) fn over() {
 pub fn main<L, F, G>(lab: L, fingerprint: &str, enter: fn(u64) -> G) -> ExitCode
 where
     L: Fn(Context) -> F + Send + Sync + 'static,
-    F: Future<Output = Routes> + Send + 'static,
+    F: Future<Output = Services> + Send + 'static,
     G: 'static,
 {
     // The harness looks for it in the program.

@@ -13,11 +13,11 @@ mod server;
 mod storage;
 mod transport;
 
-use node::Context;
+use node::{Context, Services};
 use proto::kv::{
     self as wire, command::Operation, kv_server::KvServer, peer_server::PeerServer, reply::Outcome,
 };
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status};
 
 use crate::{
     raft::message::{FromPeer, ToPeer},
@@ -28,10 +28,11 @@ use crate::{
 pub const BUILD: &str = node::build_fingerprint!();
 
 /// One node of the key-value service.
-pub async fn node(context: Context) -> Routes {
+pub async fn node(context: Context) -> Services {
     let server = server::start(context);
-    Routes::new(KvServer::new(Service(server.clone())))
-        .add_service(PeerServer::new(Service(server)))
+    Services::new()
+        .with(KvServer::new(Service(server.clone())))
+        .with(PeerServer::new(Service(server)))
 }
 
 #[derive(Clone)]

@@ -10,11 +10,11 @@ mod voter;
 
 use std::{convert::Infallible, sync::Arc};
 
-use node::Context;
+use node::{Context, Services};
 use proto::lock::{
     self as wire, guard_server::GuardServer, lock_server::LockServer, peer_server::PeerServer,
 };
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status};
 
 use crate::{
     coordinator::{Coordinator, Refused},
@@ -26,16 +26,17 @@ use crate::{
 pub const BUILD: &str = node::build_fingerprint!();
 
 /// One node of the lock service.
-pub async fn node(context: Context) -> Routes {
+pub async fn node(context: Context) -> Services {
     let voter = Arc::new(Voter::open(&context));
     let service = Service {
         coordinator: Arc::new(Coordinator::new(&context, voter.clone())),
         voter,
         guard: Arc::new(Guard::open(&context)),
     };
-    Routes::new(LockServer::new(service.clone()))
-        .add_service(GuardServer::new(service.clone()))
-        .add_service(PeerServer::new(service))
+    Services::new()
+        .with(LockServer::new(service.clone()))
+        .with(GuardServer::new(service.clone()))
+        .with(PeerServer::new(service))
 }
 
 #[derive(Clone)]

@@ -11,6 +11,7 @@ mod disk;
 pub mod host;
 mod peers;
 mod serve;
+mod services;
 mod settings;
 
 pub use channel::{BoxError, Channel};
@@ -18,6 +19,7 @@ pub use clock::Clock;
 pub use disk::{Change, Disk, Memory, Store};
 pub use peers::{Answers, Peers};
 pub use serve::main;
+pub use services::{Answer, Services};
 pub use settings::{LogFormat, PeerAddress, Settings};
 
 use std::future::Future;

@@ -7,13 +7,10 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::transport::{Server, server::TcpIncoming};
 use tracing_subscriber::EnvFilter;
 
-use crate::{Channel, Clock, Context, Disk, LogFormat, Settings};
+use crate::{Channel, Clock, Context, Disk, LogFormat, Services, Settings};
 
 // hyper's own limits (200 streams, 20 resets) would queue a stampede and answer a wave of
 // timeouts with GOAWAY: faults of the transport, not of the lab.
@@ -25,7 +22,7 @@ const MAX_PENDING_RESETS: usize = 10_000;
 pub fn main<L, F>(lab: L, descriptors: &'static [u8], fingerprint: &'static str) -> ExitCode
 where
     L: FnOnce(Context) -> F,
-    F: Future<Output = Routes>,
+    F: Future<Output = Services>,
 {
     stop_on_panic();
     match run(lab, descriptors, fingerprint) {
@@ -49,15 +46,15 @@ fn stop_on_panic() {
 fn run<L, F>(lab: L, descriptors: &'static [u8], fingerprint: &'static str) -> Result<()>
 where
     L: FnOnce(Context) -> F,
-    F: Future<Output = Routes>,
+    F: Future<Output = Services>,
 {
     let settings = Settings::read(env::vars())?;
     start_log(settings.log_format);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let context = open(&settings)?;
-        let routes = lab(context).await;
+        let services = lab(context).await;
         tracing::info!(node = settings.id, start = settings.start, fingerprint, "serving");
-        serve(routes, &settings.listen, descriptors).await
+        serve(services, &settings.listen, descriptors).await
     })
 }
 
@@ -83,7 +80,7 @@ fn open(settings: &Settings) -> Result<Context> {
     })
 }
 
-async fn serve(routes: Routes, listen: &str, descriptors: &'static [u8]) -> Result<()> {
+async fn serve(services: Services, listen: &str, descriptors: &'static [u8]) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; is something else using it?"))?;
@@ -103,7 +100,8 @@ async fn serve(routes: Routes, listen: &str, descriptors: &'static [u8]) -> Resu
         .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .add_routes(
-            routes
+            services
+                .into_routes()
                 .add_service(health_service)
                 .add_service(reflection_v1)
                 .add_service(reflection_v1alpha),

@@ -14,10 +14,9 @@ use std::{
     time::Duration,
 };
 
-use node::{Channel, Clock, Context, Disk};
+use node::{Channel, Clock, Context, Disk, Services};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
-use tonic::service::Routes;
 
 use self::{
     host::NodeHost,
@@ -28,7 +27,7 @@ use super::{Cluster, DiskDelays, NodeFailure};
 use crate::fabric::{Fabric, Link};
 
 /// A lab as its library offers it: from what a node is given to the services it serves.
-pub type Lab = Arc<dyn Fn(Context) -> Pin<Box<dyn Future<Output = Routes> + Send>> + Send + Sync>;
+pub type Lab = Arc<dyn Fn(Context) -> Pin<Box<dyn Future<Output = Services> + Send>> + Send + Sync>;
 
 /// How long a node may take from its start to being ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -220,9 +219,9 @@ impl Member {
             node::spawn(async move {
                 let clock = Clock::new(seed, &id, starts);
                 let disk = Disk::simulated(store, delay).unwrap_or_else(|why| panic!("{why:#}"));
-                let routes = lab(Context { id: id.clone(), peers, disk, clock }).await;
+                let services = lab(Context { id: id.clone(), peers, disk, clock }).await;
                 tracing::info!(node = id, start = starts, "serving");
-                network::serve(routes, inbox.listen()).await;
+                network::serve(services, inbox.listen()).await;
             });
         });
         tokio::spawn(host.run());

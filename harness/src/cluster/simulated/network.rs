@@ -9,14 +9,13 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
-use node::{BoxError, Channel};
+use node::{Answer, BoxError, Channel, Services};
 use rand::{RngExt, rngs::StdRng};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
-use tonic::{Status, TimeoutExpired, body::Body, service::Routes};
-use tower::Service;
+use tonic::{Status, TimeoutExpired, body::Body};
 
 use crate::fabric::{Delivery, Exit, Link, Reply};
 
@@ -119,18 +118,16 @@ impl Exit for Inbox {
     }
 }
 
-/// Answers what arrives in `queue` by `routes`, each message in a task of the node.
-pub async fn serve(routes: Routes, mut queue: mpsc::UnboundedReceiver<Incoming>) {
-    let routes = routes.prepare();
-    while let Some(incoming) = queue.recv().await {
-        node::spawn(answer(routes.clone(), incoming));
+/// Answers what arrives in `queue` by `services`, each message in a task of the node.
+pub async fn serve(mut services: Services, mut queue: mpsc::UnboundedReceiver<Incoming>) {
+    while let Some(Incoming { head, body, reply }) = queue.recv().await {
+        let patience = grpc_timeout(&head.headers);
+        let call = services.call(Request::from_parts(head, Body::new(Full::new(body))));
+        node::spawn(answer(call, patience, reply));
     }
 }
 
-async fn answer(mut routes: Routes, incoming: Incoming) {
-    let Incoming { head, body, reply } = incoming;
-    let patience = grpc_timeout(&head.headers);
-    let call = routes.call(Request::from_parts(head, Body::new(Full::new(body))));
+async fn answer(call: Answer, patience: Option<Duration>, reply: oneshot::Sender<Reply>) {
     let answered = match patience {
         // What tonic's transport server does, and bare routes do not.
         Some(patience) => timeout(patience, call).await.map_err(|_| TimeoutExpired(())),
