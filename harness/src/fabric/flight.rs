@@ -69,6 +69,8 @@ impl Flight {
     fn start(link: Arc<Link>, mut head: Parts, body: Bytes) -> Arc<Self> {
         // They do not leave the sender.
         head.extensions.clear();
+        // Uncompressed, so that the record can be read and faults can be aimed.
+        head.headers.insert(&ACCEPTED_ENCODINGS, HeaderValue::from_static("identity"));
         let message = Message {
             id: link.fabric.next_id(),
             copy: 0,
@@ -117,7 +119,8 @@ impl Flight {
             return Ok(None);
         }
         self.note(|message, now_us| message.delivered_us = Some(now_us));
-        let reply = match self.forward().await {
+        let exit = &self.link.exit;
+        let reply = match exit.deliver(self.head.clone(), self.body.clone()).await {
             Ok(reply) => reply,
             Err(error) => {
                 self.end(Lost::Unreachable);
@@ -163,7 +166,9 @@ impl Flight {
     }
 
     async fn wait(&self, plan: &mut Plan) {
-        join_all(plan.holds.drain(..).map(|hold| self.link.fabric.wait(hold))).await;
+        if !plan.holds.is_empty() {
+            join_all(plan.holds.drain(..).map(|hold| self.link.fabric.wait(hold))).await;
+        }
         if !plan.delay.is_zero() {
             sleep(plan.delay).await;
         }
@@ -204,13 +209,6 @@ impl Flight {
             });
             super::spawn(send);
         }
-    }
-
-    async fn forward(&self) -> Result<Reply> {
-        let mut head = self.head.clone();
-        // Uncompressed, so that the record can be read and faults can be aimed.
-        head.headers.insert(&ACCEPTED_ENCODINGS, HeaderValue::from_static("identity"));
-        self.link.exit.deliver(head, self.body.clone()).await
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Message) -> T) -> T {

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http2::Builder as ServerBuilder, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
 use super::{
     Fabric,
@@ -25,6 +25,20 @@ use super::{
 // timeouts with GOAWAY: faults that no schedule asked for.
 const MAX_STREAMS: u32 = 100_000;
 const MAX_PENDING_RESETS: usize = 10_000;
+
+/// All of a body inside this process, and its trailers. It is one frame of data when the call is
+/// unary, and passed on as it is.
+pub(crate) async fn whole(mut body: Body) -> Result<(Bytes, Option<HeaderMap>), Status> {
+    let (mut data, mut trailers) = (Bytes::new(), None);
+    while let Some(frame) = body.frame().await.transpose()? {
+        match frame.into_data() {
+            Ok(only) if data.is_empty() => data = only,
+            Ok(next) => data = [data, next].concat().into(),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok((data, trailers))
+}
 
 /// The far end of a link.
 pub trait Exit: Send + Sync {
@@ -111,7 +125,7 @@ impl Link {
             let link = self.clone();
             async move {
                 let (head, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
+                let (body, _) = whole(body).await?;
                 Ok::<_, BoxError>(flight::carry(link, head, body).await)
             }
         }))

@@ -14,6 +14,7 @@ pub mod weather;
 pub use clock::RunClock;
 pub use connection::Connection;
 pub use flight::Reply;
+pub(crate) use link::whole;
 pub use link::{Delivery, Exit, Link};
 
 use std::{
@@ -27,7 +28,7 @@ use std::{
 
 use node::host::{Task, inside};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
@@ -50,8 +51,8 @@ struct Inner {
     next_id: AtomicU64,
     /// Whether any fault waits for a message: most messages need to know no more.
     armed: AtomicBool,
-    /// Changes with every cut and every heal.
-    cuts_changed: watch::Sender<()>,
+    /// Told of every cut and every heal.
+    cuts_changed: Notify,
     state: Mutex<State>,
 }
 
@@ -118,7 +119,7 @@ impl Fabric {
             strikes,
             next_id: AtomicU64::new(1),
             armed: AtomicBool::new(false),
-            cuts_changed: watch::Sender::default(),
+            cuts_changed: Notify::new(),
             state: Mutex::default(),
         };
         (Self(Arc::new(inner)), queue)
@@ -145,13 +146,13 @@ impl Fabric {
     /// reach every node.
     pub fn cut(&self, key: usize, pairs: Vec<(String, String)>, mode: Mode) {
         self.state().cuts.insert(key, Cut { pairs, mode });
-        self.0.cuts_changed.send_replace(());
+        self.0.cuts_changed.notify_waiters();
     }
 
     /// Undoes the cut of this `key`.
     pub fn heal(&self, key: usize) {
         self.state().cuts.remove(&key);
-        self.0.cuts_changed.send_replace(());
+        self.0.cuts_changed.notify_waiters();
     }
 
     /// Hands out the faults on messages that have struck so far.
@@ -170,12 +171,13 @@ impl Fabric {
 
     /// Waits until a cut is made or healed after `look` has returned `None`; then looks again.
     pub(crate) async fn wait_for_cuts<T>(&self, look: impl Fn() -> Option<T>) -> T {
-        let mut changes = self.0.cuts_changed.subscribe();
         loop {
+            // It hears of what happens from here on, and not only once it is awaited.
+            let change = self.0.cuts_changed.notified();
             if let Some(found) = look() {
                 return found;
             }
-            changes.changed().await.expect("the fabric holds the sender");
+            change.await;
         }
     }
 

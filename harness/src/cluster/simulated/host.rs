@@ -28,6 +28,7 @@ struct State {
     mode: Mode,
     /// Tasks that are yet to be polled.
     arrived: Vec<Task>,
+    /// Wakes it, unless its tasks are being polled.
     waker: Option<Waker>,
     /// How it fell by itself, as the rest of a sentence that starts with its name.
     fallen: Option<String>,
@@ -86,10 +87,12 @@ impl NodeHost {
             let mut state = self.state();
             match state.mode {
                 Mode::Gone => return Poll::Ready(()),
-                Mode::Paused | Mode::Runs => state.waker = Some(context.waker().clone()),
-            }
-            if state.mode == Mode::Paused {
-                return Poll::Pending;
+                Mode::Paused => {
+                    state.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                // What arrives while tasks are polled is polled with them.
+                Mode::Runs => state.waker = None,
             }
         }
         let _watched = watchdog::runs(&self.name);
@@ -100,19 +103,20 @@ impl NodeHost {
             Err(panic) => self.fell(describe(panic.as_ref())),
             Ok(()) => ESCAPED.take().into_iter().for_each(|how| self.fell(how)),
         }
-        match self.state().mode {
-            Mode::Gone => Poll::Ready(()),
-            Mode::Paused | Mode::Runs => Poll::Pending,
+        let mut state = self.state();
+        if state.mode == Mode::Gone {
+            return Poll::Ready(());
         }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     fn poll_tasks(&self, context: &mut Context<'_>) {
         let mut tasks = self.lock_tasks();
         loop {
-            let arrived = mem::take(&mut self.state().arrived);
-            let none_arrived = arrived.is_empty();
-            tasks.extend(arrived);
-            if tasks.poll_next_unpin(context) != Poll::Ready(Some(())) && none_arrived {
+            tasks.extend(self.state().arrived.drain(..));
+            let one_ended = tasks.poll_next_unpin(context) == Poll::Ready(Some(()));
+            if !one_ended && self.state().arrived.is_empty() {
                 return;
             }
         }

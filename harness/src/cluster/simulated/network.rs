@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use node::{Answer, BoxError, Channel, Services};
 use rand::{RngExt, rngs::StdRng};
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::{Status, TimeoutExpired, body::Body};
 
-use crate::fabric::{Delivery, Exit, Link, Reply};
+use crate::fabric::{Delivery, Exit, Link, Reply, whole};
 
 /// How long it takes to be refused a connection: time must not stand still for somebody who tries
 /// again and again.
@@ -139,10 +139,9 @@ async fn answer(call: Answer, patience: Option<Duration>, reply: oneshot::Sender
         Err(expired) => Status::from_error(expired.into()).into_http(),
     };
     let (head, body) = response.into_parts();
-    let Ok(body) = body.collect().await else { return };
-    let trailers = body.trailers().cloned();
+    let Ok((body, trailers)) = whole(body).await else { return };
     // Whoever asked may be gone.
-    let _ = reply.send(Reply { head, body: body.to_bytes(), trailers });
+    let _ = reply.send(Reply { head, body, trailers });
 }
 
 /// The channel of a node: `link` with what a connection of tonic's adds to it.
@@ -152,7 +151,7 @@ pub fn channel(link: Arc<Link>) -> Channel {
 
 async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let (body, _) = whole(body).await?;
     if link.is_reset() {
         sleep(REFUSED_AFTER).await;
         return Err(Status::unavailable("the connection was refused").into());
