@@ -28,20 +28,14 @@ use super::{
 static ACCEPTED_ENCODINGS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Carries one message over `link` and gives its reply; for a lost one, never returns, as a network
-/// would.
-pub async fn carry(link: Arc<Link>, head: Parts, body: Bytes) -> Response<Body> {
+/// Sends one message over `link` and gives its reply; for a lost one, never returns, as a network
+/// would. What is returned is small: the message is on its way, and not in it.
+pub fn carry(link: Arc<Link>, head: Parts, body: Bytes) -> impl Future<Output = Response<Body>> {
     let flight = Flight::start(link, head, body);
     let (answer, answered) = oneshot::channel();
     // A message travels on its own: a sender that gives up does not call it back.
     super::spawn(flight.clone().travel(answer));
-    let mut waiting = Waiting { flight, done: false };
-    let reply = answered.await;
-    waiting.done = reply.is_ok();
-    match reply {
-        Ok(response) => response,
-        Err(_) => pending().await,
-    }
+    Waiting { flight, done: false }.until(answered)
 }
 
 /// A message under way; it is recorded when the last who knows of it lets go.
@@ -237,6 +231,17 @@ impl Drop for Flight {
 struct Waiting {
     flight: Arc<Flight>,
     done: bool,
+}
+
+impl Waiting {
+    async fn until(mut self, answered: oneshot::Receiver<Response<Body>>) -> Response<Body> {
+        let reply = answered.await;
+        self.done = reply.is_ok();
+        match reply {
+            Ok(response) => response,
+            Err(_) => pending().await,
+        }
+    }
 }
 
 impl Drop for Waiting {

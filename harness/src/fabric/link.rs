@@ -115,8 +115,12 @@ impl Link {
     }
 
     /// Carries one message; for a lost one, never returns, as a network would.
-    pub(crate) async fn carry(self: Arc<Self>, head: Parts, body: Bytes) -> Response<Body> {
-        flight::carry(self, head, body).await
+    pub(crate) fn carry(
+        self: Arc<Self>,
+        head: Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Response<Body>> {
+        flight::carry(self, head, body)
     }
 
     /// The link as a channel inside this process, for a client of the harness.

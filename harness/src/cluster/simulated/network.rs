@@ -157,10 +157,11 @@ async fn call(link: Arc<Link>, request: Request<Body>) -> Result<Response<Body>,
         return Err(Status::unavailable("the connection was refused").into());
     }
     let patience = grpc_timeout(&head.headers);
+    let carried = link.clone().carry(head, body);
     let answered = async {
         match patience {
-            Some(patience) => timeout(patience, link.clone().carry(head, body)).await,
-            None => Ok(link.clone().carry(head, body).await),
+            Some(patience) => timeout(patience, carried).await,
+            None => Ok(carried.await),
         }
     };
     tokio::select! {
