@@ -17,7 +17,7 @@ use super::watchdog;
 
 /// Not polling the tasks of a node is a pause, dropping them is a crash.
 pub struct NodeHost {
-    name: String,
+    known: watchdog::Known,
     /// Held while the node's code runs, so by nothing that this code may call.
     tasks: Mutex<FuturesUnordered<Task>>,
     state: Mutex<State>,
@@ -46,7 +46,7 @@ impl NodeHost {
     /// A node without tasks, whose name is `name`.
     pub fn new(name: &str) -> Arc<Self> {
         let (tasks, state) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), tasks, state })
+        Arc::new(Self { known: watchdog::Known::by(name), tasks, state })
     }
 
     /// Runs the node until it is gone.
@@ -95,7 +95,7 @@ impl NodeHost {
                 Mode::Runs => state.waker = None,
             }
         }
-        let _watched = watchdog::runs(&self.name);
+        let _watched = self.known.runs();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             host::inside(Some(self.clone()), || self.poll_tasks(context));
         }));
@@ -114,11 +114,12 @@ impl NodeHost {
     fn poll_tasks(&self, context: &mut Context<'_>) {
         let mut tasks = self.lock_tasks();
         loop {
-            tasks.extend(self.state().arrived.drain(..));
-            let one_ended = tasks.poll_next_unpin(context) == Poll::Ready(Some(()));
-            if !one_ended && self.state().arrived.is_empty() {
+            while tasks.poll_next_unpin(context) == Poll::Ready(Some(())) {}
+            let arrived = mem::take(&mut self.state().arrived);
+            if arrived.is_empty() {
                 return;
             }
+            tasks.extend(arrived);
         }
     }
 

@@ -1,33 +1,49 @@
 //! Whose code the simulation runs at the moment, for a watchdog that sees it hang.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
-/// The node whose code runs now.
-static RUNNING: Mutex<Option<String>> = Mutex::new(None);
+/// The names of all nodes there have been.
+static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// The place among them of the node whose code runs now.
+static RUNNING: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
+
+/// A node, as the watchdog knows it.
+#[derive(Clone, Copy)]
+pub struct Known(usize);
 
 /// While it lives, the code of one node runs.
 pub struct Watched(());
 
-/// Notes that the code of `node` runs now.
-pub fn runs(node: &str) -> Watched {
-    let mut running = RUNNING.lock().expect("no holder of this lock panics");
-    match running.as_mut() {
-        Some(name) => node.clone_into(name),
-        None => *running = Some(node.to_owned()),
+impl Known {
+    /// The node of this name.
+    pub fn by(name: &str) -> Self {
+        let mut names = NAMES.lock().expect("no holder of this lock panics");
+        let place = names.iter().position(|known| known == name);
+        Self(place.unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        }))
     }
-    Watched(())
+
+    /// Notes that its code runs now.
+    pub fn runs(self) -> Watched {
+        RUNNING.store(self.0, Ordering::Relaxed);
+        Watched(())
+    }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let Some(name) = RUNNING.lock().expect("no holder of this lock panics").as_mut() {
-            name.clear();
-        }
+        RUNNING.store(NOBODY, Ordering::Relaxed);
     }
 }
 
-/// The node whose code runs now, if it is one's.
+/// The name of the node whose code runs now, if it is one's.
 pub fn running() -> Option<String> {
-    let running = RUNNING.lock().expect("no holder of this lock panics");
-    running.clone().filter(|name| !name.is_empty())
+    let names = NAMES.lock().expect("no holder of this lock panics");
+    names.get(RUNNING.load(Ordering::Relaxed)).cloned()
 }
