@@ -49,7 +49,8 @@ impl Compiler {
             flags.push("-Clinker-plugin-lto".to_owned());
             flags.push(format!("-Clink-arg=-B{}", folder.display()));
             flags.push("-Clink-arg=-fuse-ld=lld".to_owned());
-            flags.push(format!("-Clink-arg=-Wl,--thinlto-cache-dir={}", kept.display()));
+            flags.push("-Clink-arg=-Xlinker".to_owned());
+            flags.push(format!("-Clink-arg=--thinlto-cache-dir={}", kept.display()));
         }
         flags.join("\x1f")
     }
