@@ -118,6 +118,7 @@ fn answer(outcome: Outcome, delivered_us: u64, told_us: u64) -> Answer {
         owner: "c1".into(),
         request_no: 3,
         node: "n2".into(),
+        duplicate: false,
         asked_us: 0,
         delivered_us,
         told_us,
@@ -184,6 +185,10 @@ fn a_client_that_asks_again_is_told_its_grant_soon() {
     assert_eq!(requests::same_grant(&late, 100, &calm).expect("150 is more than 100").took_us, 150);
     let never = [answer(granted(), 1, 2), answer(Outcome::Unavailable, 60, 400)];
     assert_eq!(requests::same_grant(&never, 100, &calm).expect("it never was").took_us, 340);
+    // The network asks, and nobody waits for the answer.
+    let [grant, refused] = never.clone();
+    let twice = [grant, Answer { duplicate: true, ..refused }];
+    assert_eq!(requests::same_grant(&twice, 100, &calm), None);
     // Nothing is promised while two of three are down.
     assert_eq!(requests::same_grant(&never, 100, &without(&["n1", "n2"], 20, 200)), None);
 }

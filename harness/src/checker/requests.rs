@@ -16,6 +16,8 @@ pub struct Answer {
     pub request_no: u64,
     /// Which node answered.
     pub node: String,
+    /// Whether the network asked once more and not the client, who waits for no answer to that.
+    pub duplicate: bool,
     /// When the request was first sent to any node.
     pub asked_us: u64,
     /// When this copy reached the node.
@@ -77,11 +79,12 @@ pub fn one_grant_each(answers: &[Answer], ended: &[ClaimEnded]) -> Option<Findin
 }
 
 /// A client that asks again, because it did not hear of its grant, is told it within `bound_us` of
-/// calm between the nodes.
+/// calm between the nodes. It asks until it is told; a duplicate may be refused, and come again much
+/// later.
 pub fn same_grant(answers: &[Answer], bound_us: u64, weather: &Weather) -> Option<Late> {
     granted(answers).into_iter().find_map(|Granted { grant, copies, .. }| {
         let calm_us = weather.calm_between_nodes_from(grant.told_us, bound_us);
-        let again = || copies.iter().filter(|copy| copy.delivered_us > calm_us);
+        let again = || copies.iter().filter(|copy| !copy.duplicate && copy.delivered_us > calm_us);
         let first_us = again().map(|copy| copy.delivered_us).min()?;
         if weather.calm_between_nodes_from(first_us, bound_us) > first_us {
             return None;

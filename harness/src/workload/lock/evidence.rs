@@ -285,6 +285,7 @@ pub fn answers(messages: &[Message]) -> Vec<Answer> {
             owner: request.owner,
             request_no: request.request_no,
             node: message.to.clone(),
+            duplicate: message.copy > 0,
             delivered_us: message.delivered_us?,
             told_us: message.replied_us?,
             outcome,

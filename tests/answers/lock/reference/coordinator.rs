@@ -72,19 +72,21 @@ impl Coordinator {
                 Round::Won(promises) => {
                     let voters: Vec<_> =
                         promises.into_iter().filter_map(|it| it.accepted).collect();
-                    let mut lock = newest(&voters);
+                    let lock = newest(&voters);
                     // A change that was overtaken may have been taken over all the same.
                     let change = match proposed.take() {
                         Some(change) if change.0 == lock => change,
                         _ => {
-                            let expired = lease::is_expired(&lock, &voters);
-                            let answer = rule(&mut lock, expired);
-                            if answer.is_err() && self.is_settled(&voters) {
-                                return answer.map_err(Refused::ByRule);
-                            }
-                            (lock, answer)
+                            let mut changed = lock.clone();
+                            let answer = rule(&mut changed, lease::is_expired(&lock, &voters));
+                            (changed, answer)
                         }
                     };
+                    // It is what was agreed on already: a round more could only be overtaken, by
+                    // all those who ask for a lock that somebody is yet to be told is theirs.
+                    if change.0 == lock && self.is_settled(&voters) {
+                        return change.1.map_err(Refused::ByRule);
+                    }
                     match self.accept(name, &ballot, &change.0).await {
                         Round::Won(_) => return change.1.map_err(Refused::ByRule),
                         Round::Overtaken => proposed = Some(change),
