@@ -49,6 +49,14 @@ fn the_reference_holds_and_a_wrong_answer_is_found_repeated_and_made_small() {
     let plan: Value = serde_json::from_str(&plan).unwrap();
     assert!(plan["schedule"].as_array().unwrap().len() <= 4, "{}", small.stdout);
     assert_eq!(verdict_of(dir)["verdict"], "wrong");
+
+    // As if the code had been mended since: the run passes, and is told as that.
+    let run = root().join(dir).join("run.json");
+    let inputs = fs::read_to_string(&run).unwrap();
+    fs::write(run, inputs.replace("wrong:new-token-for-owner", "reference")).unwrap();
+    let mended = lab(&["replay", dir]);
+    assert_eq!(mended.code, 1, "{}{}", mended.stdout, mended.stderr);
+    assert!(mended.stdout.contains("now:      passed"), "{}", mended.stdout);
 }
 
 #[test]

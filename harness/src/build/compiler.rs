@@ -1,6 +1,7 @@
 //! The compiler, and what it is told for a program.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,10 +13,12 @@ use super::Kind;
 /// The flags of `.cargo/config.toml`, said again so that the environment cannot replace them.
 const FLAGS: [&str; 2] = ["--cfg", "tokio_unstable"];
 
+/// How much of what it compiled the linker keeps.
+const KEPT_BYTES: u64 = 1 << 30;
+
 /// The compiler that cargo calls, for one kind of program.
 pub struct Compiler {
-    /// Its version, in its own words.
-    pub version: String,
+    version: String,
     /// What optimises the program across its crates, if anything does.
     pub linker: Option<Linker>,
 }
@@ -42,6 +45,12 @@ impl Compiler {
         Ok(Self { version, linker })
     }
 
+    /// What a program that it compiles depends on, in words: its version and how it is told to work.
+    pub fn identity(&self) -> String {
+        let linked = if self.linker.is_some() { "optimised at the link" } else { "" };
+        format!("{} {} {linked}", self.version, FLAGS.join(" "))
+    }
+
     /// Its flags, as cargo wants them; what the linker keeps is in `kept`.
     pub fn flags(&self, kept: &Path) -> String {
         let mut flags = FLAGS.map(str::to_owned).to_vec();
@@ -49,27 +58,33 @@ impl Compiler {
             flags.push("-Clinker-plugin-lto".to_owned());
             flags.push(format!("-Clink-arg=-B{}", folder.display()));
             flags.push("-Clink-arg=-fuse-ld=lld".to_owned());
-            flags.push("-Clink-arg=-Xlinker".to_owned());
-            flags.push(format!("-Clink-arg=--thinlto-cache-dir={}", kept.display()));
+            let policy = format!("--thinlto-cache-policy=cache_size_bytes={KEPT_BYTES}");
+            for option in [format!("--thinlto-cache-dir={}", kept.display()), policy] {
+                flags.extend(["-Clink-arg=-Xlinker".to_owned(), format!("-Clink-arg={option}")]);
+            }
         }
         flags.join("\x1f")
     }
 }
 
 impl Linker {
-    /// The linker of the compiler of this `version`; `None` if it came without one.
+    /// The linker of the compiler of this `version`; `None` if it came without one that runs.
     fn find(version: &str) -> Result<Option<Self>> {
         let host = version.lines().find_map(|line| line.strip_prefix("host: "));
         let target = host.context("rustc does not name its host")?.to_owned();
         let sysroot = rustc(&["--print", "sysroot"])?;
         let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
         let folder = rustlib.join(&target).join("bin/gcc-ld");
-        Ok(folder.join("ld.lld").exists().then_some(Self { target, folder }))
+        let version = Command::new(folder.join("ld.lld")).arg("--version").output();
+        let runs = version.is_ok_and(|output| output.status.success());
+        Ok(runs.then_some(Self { target, folder }))
     }
 }
 
 fn rustc(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("rustc").args(arguments).output().context("cannot run rustc")?;
+    // As cargo does.
+    let program = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(program).args(arguments).output().context("cannot run rustc")?;
     ensure!(output.status.success(), "rustc {} fails", arguments.join(" "));
     String::from_utf8(output.stdout).context("rustc does not speak UTF-8")
 }

@@ -189,7 +189,7 @@ fn fingerprint(
         files.insert(Path::new(&lab_dir).join(path), text.clone().into_bytes());
     }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(compiler.version.as_bytes()).update(kind.profile().as_bytes());
+    hasher.update(compiler.identity().as_bytes()).update(kind.profile().as_bytes());
     for (path, bytes) in files {
         hasher.update(path.to_string_lossy().as_bytes()).update(&[0]);
         hasher.update(&bytes.len().to_le_bytes()).update(&bytes);

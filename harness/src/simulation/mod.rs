@@ -58,7 +58,7 @@ pub struct Report {
     pub story: String,
     /// The check or bound behind it.
     pub check: Option<String>,
-    /// A hash of everything that happened; only of a run that failed or is kept.
+    /// A hash of everything that happened.
     pub hash: String,
     /// How many operations the clients called.
     pub operations: usize,

@@ -1,7 +1,5 @@
 //! One simulated run, from the plan to the report.
 
-use std::mem;
-
 use anyhow::Result;
 use tokio::runtime::RngSeed;
 
@@ -19,7 +17,7 @@ use crate::{
     },
     files::write_lines,
     grade::{
-        judge::{Judged, judge},
+        judge::judge,
         lateness::Lateness,
         watch::{Observed, Trial},
     },
@@ -64,7 +62,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     };
     let (clock, logs) = (RunClock::default(), Logs::default());
     let logging = keep.as_ref().map(|_| logs.collect(clock.clone()));
-    let mut observed = runtime.block_on(observe(&trial, cluster, &decoder, &recorder, clock));
+    let observed = runtime.block_on(observe(&trial, cluster, &decoder, &recorder, clock));
     drop(logging);
     // Messages still under way are recorded when their tasks are dropped.
     drop(runtime);
@@ -72,30 +70,28 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     let mut messages = recorder.take();
     // They are dropped in no order. A message is large to move, so it is moved once.
     messages.sort_by_cached_key(|message| (message.id, message.copy));
-    let turns = mem::take(&mut observed.turns);
-    let Judged { reason, mut evidence, struck, .. } =
-        judge(&trial, observed, messages, Lateness::default());
-    let mut report = Report {
-        verdict: reason.verdict,
-        story: story::tell(&reason, &struck),
-        check: reason.check,
-        hash: String::new(),
-        operations: evidence.history.len(),
-        turns: Vec::new(),
-        struck,
-    };
-    if report.failed() || keep.is_some() {
-        report.hash = hash(&evidence.messages, &evidence.history, &report.struck)?;
-    }
-    if report.failed() {
-        report.turns = turns;
-    }
+    let hash = hash(&messages, &observed.history, &observed.struck)?;
     if let Some(dir) = keep {
-        evidence.messages.iter_mut().for_each(|message| message.decode(&decoder));
-        write_lines(&dir.join("history.jsonl"), &evidence.history)?;
-        write_lines(&dir.join("faults.jsonl"), &report.struck)?;
-        write_lines(&dir.join("messages.jsonl"), &evidence.messages)?;
+        messages.iter_mut().for_each(|message| message.decode(&decoder));
+        write_lines(&dir.join("history.jsonl"), &observed.history)?;
+        write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
+        write_lines(&dir.join("messages.jsonl"), &messages)?;
         logs.write(&dir.join("nodes"))?;
+    }
+    let turns = observed.turns.clone();
+    let judged = judge(&trial, observed, messages, Lateness::default());
+    let mut report = Report {
+        verdict: judged.reason.verdict,
+        story: story::tell(&judged.reason, &judged.struck),
+        check: judged.reason.check,
+        hash,
+        operations: judged.evidence.history.len(),
+        turns,
+        struck: judged.struck,
+    };
+    if !report.failed() {
+        // Only a failure is made small by them, and they are most of what a runner has to write.
+        report.turns.clear();
     }
     Ok(report)
 }

@@ -1,7 +1,7 @@
 //! How a change to a lock is agreed on: one CASPaxos register per lock (Rystsov 2018, section 2.2).
 //!
 //! Any node coordinates any request: it prepares at a majority, changes the newest state it heard
-//! of, has the change accepted by a majority, and only then answers.
+//! of, has a majority accept the change, if there is one, and only then answers.
 
 use std::{
     sync::{Arc, Mutex},

@@ -129,7 +129,7 @@ pub async fn serve(mut services: Services, mut queue: mpsc::UnboundedReceiver<In
 
 async fn answer(call: Answer, patience: Option<Duration>, reply: oneshot::Sender<Reply>) {
     let answered = match patience {
-        // What tonic's transport server does, and bare routes do not.
+        // What tonic's transport server does, and bare services do not.
         Some(patience) => timeout(patience, call).await.map_err(|_| TimeoutExpired(())),
         None => Ok(call.await),
     };
