@@ -1,7 +1,7 @@
 //! How a change to a lock is agreed on: one CASPaxos register per lock (Rystsov 2018, section 2.2).
 //!
 //! Any node coordinates any request: it prepares at a majority, changes the newest state it heard
-//! of, has a majority accept the change, if there is one, and only then answers.
+//! of, has the change accepted by a majority, and only then answers.
 
 use std::{
     sync::{Arc, Mutex},
@@ -72,21 +72,19 @@ impl Coordinator {
                 Round::Won(promises) => {
                     let voters: Vec<_> =
                         promises.into_iter().filter_map(|it| it.accepted).collect();
-                    let lock = newest(&voters);
+                    let mut lock = newest(&voters);
                     // A change that was overtaken may have been taken over all the same.
                     let change = match proposed.take() {
                         Some(change) if change.0 == lock => change,
                         _ => {
-                            let mut changed = lock.clone();
-                            let answer = rule(&mut changed, lease::is_expired(&lock, &voters));
-                            (changed, answer)
+                            let expired = lease::is_expired(&lock, &voters);
+                            let answer = rule(&mut lock, expired);
+                            if answer.is_err() && self.is_settled(&voters) {
+                                return answer.map_err(Refused::ByRule);
+                            }
+                            (lock, answer)
                         }
                     };
-                    // It is what was agreed on already: a round more could only be overtaken, by
-                    // all those who ask for a lock that somebody is yet to be told is theirs.
-                    if change.0 == lock && self.is_settled(&voters) {
-                        return change.1.map_err(Refused::ByRule);
-                    }
                     match self.accept(name, &ballot, &change.0).await {
                         Round::Won(_) => return change.1.map_err(Refused::ByRule),
                         Round::Overtaken => proposed = Some(change),
