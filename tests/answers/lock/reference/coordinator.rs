@@ -70,21 +70,24 @@ impl Coordinator {
             let (ballot, began) = (self.next_ballot(), Instant::now());
             match self.prepare(name, &ballot).await {
                 Round::Won(promises) => {
+                    let settled = is_settled(&promises);
                     let voters: Vec<_> =
                         promises.into_iter().filter_map(|it| it.accepted).collect();
-                    let mut lock = newest(&voters);
+                    let lock = newest(&voters);
                     // A change that was overtaken may have been taken over all the same.
                     let change = match proposed.take() {
                         Some(change) if change.0 == lock => change,
                         _ => {
-                            let expired = lease::is_expired(&lock, &voters);
-                            let answer = rule(&mut lock, expired);
-                            if answer.is_err() && self.is_settled(&voters) {
-                                return answer.map_err(Refused::ByRule);
-                            }
-                            (lock, answer)
+                            let mut changed = lock.clone();
+                            let answer = rule(&mut changed, lease::is_expired(&lock, &voters));
+                            (changed, answer)
                         }
                     };
+                    // It is what was agreed on already: a round more could only be overtaken, by
+                    // all those who ask for a lock that somebody is yet to be told is theirs.
+                    if change.0 == lock && settled {
+                        return change.1.map_err(Refused::ByRule);
+                    }
                     match self.accept(name, &ballot, &change.0).await {
                         Round::Won(_) => return change.1.map_err(Refused::ByRule),
                         Round::Overtaken => proposed = Some(change),
@@ -97,15 +100,6 @@ impl Coordinator {
             back_off(attempt, began.elapsed()).await;
         }
         Err(Refused::NoMajority)
-    }
-
-    /// Whether a majority remembers the newest state, so that it is what was agreed on. Otherwise it
-    /// may come to nothing, or be what somebody is about to be told: two who are each refused for
-    /// the other's sake would leave a lock that nobody holds and nobody gets.
-    fn is_settled(&self, voters: &[Accepted]) -> bool {
-        let newest = voters.iter().map(|voter| rank(voter.ballot.as_ref())).max();
-        let has_newest = |voter: &&Accepted| Some(rank(voter.ballot.as_ref())) == newest;
-        newest.is_none() || voters.iter().filter(has_newest).count() >= self.peers.majority()
     }
 
     async fn prepare(&self, name: &str, ballot: &Ballot) -> Round<PrepareReply> {
@@ -172,6 +166,14 @@ fn newest(voters: &[Accepted]) -> LockState {
     let newest = voters.iter().max_by_key(|voter| rank(voter.ballot.as_ref()));
     // END GAP
     newest.and_then(|voter| voter.state.clone()).unwrap_or_default()
+}
+
+/// Whether all who promised accepted the same last, so that it is what was agreed on. Otherwise it may
+/// come to nothing, or be what somebody is about to be told: two who are each refused for the
+/// other's sake would leave a lock that nobody holds and nobody gets.
+fn is_settled(promises: &[PrepareReply]) -> bool {
+    let ballot = |it: &PrepareReply| it.accepted.as_ref().and_then(|last| last.ballot.clone());
+    promises.windows(2).all(|pair| ballot(&pair[0]) == ballot(&pair[1]))
 }
 
 /// Two coordinators that keep overtaking each other part when they wait for different times, if
