@@ -1,7 +1,8 @@
 //! How a change to a lock is agreed on: one CASPaxos register per lock (Rystsov 2018, section 2.2).
 //!
 //! Any node coordinates any request: it prepares at a majority, changes the newest state it heard
-//! of, has the change accepted by a majority, and only then answers.
+//! of, has the change accepted by a majority, and only then answers. An answer that changes nothing
+//! needs no second round if all of the first majority accepted the same last.
 
 use std::{
     sync::{Arc, Mutex},
@@ -83,8 +84,8 @@ impl Coordinator {
                             (changed, answer)
                         }
                     };
-                    // It is what was agreed on already: a round more could only be overtaken, by
-                    // all those who ask for a lock that somebody is yet to be told is theirs.
+                    // A majority accepted it already. Another round would only give those who poll
+                    // for the lock a chance to overtake it.
                     if change.0 == lock && settled {
                         return change.1.map_err(Refused::ByRule);
                     }
@@ -164,9 +165,9 @@ fn newest(voters: &[Accepted]) -> LockState {
     newest.and_then(|voter| voter.state.clone()).unwrap_or_default()
 }
 
-/// Whether all who promised accepted the same last, so that it is what was agreed on. Otherwise it may
-/// come to nothing, or be what somebody is about to be told: two who are each refused for the
-/// other's sake would leave a lock that nobody holds and nobody gets.
+/// Whether all of the majority that promised accepted the same last, so that it is what was agreed
+/// on. Otherwise it may come to nothing, or be what somebody is about to be told: two who are each
+/// refused for the other's sake would leave a lock that nobody holds and nobody gets.
 fn is_settled(promises: &[PrepareReply]) -> bool {
     let ballot = |it: &PrepareReply| it.accepted.as_ref().and_then(|last| last.ballot.clone());
     promises.windows(2).all(|pair| ballot(&pair[0]) == ballot(&pair[1]))

@@ -1,7 +1,7 @@
 //! What a request does to a lock: plain rules over plain state, no network and no clock.
 //!
-//! A majority must accept a change before the client is told. `Err` changes nothing, and what changes
-//! nothing is told at once, if the state that it speaks of is settled.
+//! A majority must accept a change before the client is told. `Err` changes nothing, and what
+//! changes nothing is told at once, if the state that it speaks of is settled.
 
 use proto::lock::{
     Accepted, AcquireRequest, Granted, Held, Holder, LockState, Lost, Ok as Done, ReleaseRequest,
