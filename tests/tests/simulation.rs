@@ -62,7 +62,7 @@ fn the_reference_holds_and_a_wrong_answer_is_found_repeated_and_made_small() {
 #[test]
 fn the_reference_holds_where_it_once_failed() {
     let _turn = turn();
-    // Those who polled for a lock kept overtaking the client that was yet to be told that it is its.
+    // Those who polled for a lock kept overtaking the client that was yet to be told of its grant.
     for seed in ["5236", "18191"] {
         let held = explore(&["--variant", "reference", "--seed", seed, "--schedules", "1"]);
         assert_eq!(held.code, 0, "{}{}", held.stdout, held.stderr);

@@ -28,8 +28,8 @@ pub struct Compiler {
 /// It keeps what it has compiled, so that an edit of a lab compiles the lab and nothing else: the
 /// compiler's own `lto` would optimise all crates again, for a program that is no faster.
 pub struct Linker {
-    /// The machine that is compiled for, this one. When it is named, cargo spares what it builds for
-    /// itself (build scripts and macros) the flags.
+    /// The machine that is compiled for, this one. When it is named, cargo spares what it builds
+    /// for itself (build scripts and macros) the flags.
     pub target: String,
     folder: PathBuf,
 }
@@ -45,7 +45,7 @@ impl Compiler {
         Ok(Self { version, linker })
     }
 
-    /// What a program that it compiles depends on, in words: its version and how it is told to work.
+    /// What a program that it compiles depends on, in words: its version and what it is told.
     pub fn identity(&self) -> String {
         let linked = if self.linker.is_some() { "optimised at the link" } else { "" };
         format!("{} {} {linked}", self.version, FLAGS.join(" "))

@@ -79,8 +79,8 @@ pub fn one_grant_each(answers: &[Answer], ended: &[ClaimEnded]) -> Option<Findin
 }
 
 /// A client that asks again, because it did not hear of its grant, is told it within `bound_us` of
-/// calm between the nodes. It asks until it is told; a duplicate may be refused, and come again much
-/// later.
+/// calm between the nodes. It asks until it is told; a duplicate may be refused, and come again
+/// much later.
 pub fn same_grant(answers: &[Answer], bound_us: u64, weather: &Weather) -> Option<Late> {
     granted(answers).into_iter().find_map(|Granted { grant, copies, .. }| {
         let calm_us = weather.calm_between_nodes_from(grant.told_us, bound_us);
