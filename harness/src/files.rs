@@ -35,19 +35,13 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 pub fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<()> {
     let write = || -> io::Result<()> {
         let mut out = BufWriter::new(File::create(path)?);
-        items.iter().try_for_each(|item| write_line(&mut out, item))?;
+        for item in items {
+            serde_json::to_writer(&mut out, item)?;
+            out.write_all(b"\n")?;
+        }
         out.flush()
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Writes one of the lines that [`read_lines`] reads.
-///
-/// # Errors
-/// When `out` refuses.
-pub fn write_line(out: &mut impl Write, item: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, item)?;
-    out.write_all(b"\n")
 }
 
 /// Reads what [`write_lines`] has written.

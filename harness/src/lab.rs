@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fabric::schedule::{self, FaultSpec},
-    workload::{self, Workload},
+    labs,
+    workload::Workload,
     workspace::Workspace,
 };
 
@@ -137,7 +138,8 @@ impl Lab {
         let labs = entries.flatten().filter(|entry| entry.path().join("lab.toml").is_file());
         let mut names: Vec<_> =
             labs.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
+        // In the order in which they are taught.
+        names.sort_by_cached_key(|name| labs::place(name));
         Ok(names)
     }
 
@@ -246,7 +248,7 @@ impl Scenario {
     /// # Errors
     /// When no workload has that name, or it cannot use the options.
     pub fn load_workload(&self) -> Result<Box<dyn Workload>> {
-        workload::named(&self.workload, &self.options)
+        labs::workload(&self.workload, &self.options)
     }
 
     /// Checks by all that the workload knows, unless it says by what.

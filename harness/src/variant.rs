@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{gaps::GapFile, grade::verdict::Verdict, lab::Lab, workspace::Workspace};
+use crate::{gaps::GapFile, lab::Lab, verdict::Verdict, workspace::Workspace};
 
 /// Whose code is in the gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,20 +7,20 @@
 //! Beside it, as the most that any engine could reach: the same number of calls by the generated
 //! client and server alone, with no network, clock, disk, record, fault or check in between.
 
-use std::{env, fs, path::Path, thread, time::Instant};
+use std::{env, fs, thread, time::Instant};
 
 use harness::{
-    build::{self, Kind},
+    build::{self, Kind, Program},
     cluster::{
         simulated::store::DiskKind,
         warden::{self, Warden},
     },
     explore::runner::Runner,
     fabric::fault::{Aim, Entry, Fault, Mode, Phase, Shape, Trigger},
-    grade::verdict::Verdict,
     lab::{Lab, Scenario},
     simulation::Plan,
     variant::Variant,
+    verdict::Verdict,
     workspace::Workspace,
 };
 use node::{BoxError, Channel};
@@ -69,11 +69,11 @@ fn main() {
     let warden = Warden::start().unwrap();
     let built = build::build(&workspace, &lab, &Variant::Reference, Kind::Simulation, &warden);
     let Ok(program) = built else { panic!("the reference does not build") };
-    let one = rate(&program.path, &warden, 1);
+    let one = rate(&program, &warden, 1);
     println!("one job:  {one:.0} schedules a second");
-    let two = rate(&program.path, &warden, 2);
+    let two = rate(&program, &warden, 2);
     println!("two jobs: {two:.0} schedules a second, {:.2} times as many", two / one);
-    let mut runner = Runner::new(&program.path, &warden);
+    let mut runner = Runner::new(&program, &warden);
     let messages = messages(&mut runner);
     let bare = bare_calls() / f64::from(messages);
     println!("as many calls of the generated code alone ({messages}): {bare:.0} times a second");
@@ -118,7 +118,7 @@ fn bare_calls() -> f64 {
 }
 
 /// Schedules a second with `jobs` runners side by side.
-fn rate(program: &Path, warden: &Warden, jobs: u64) -> f64 {
+fn rate(program: &Program, warden: &Warden, jobs: u64) -> f64 {
     let mut runners: Vec<_> = (0..jobs).map(|_| Runner::new(program, warden)).collect();
     runners.iter_mut().for_each(|runner| run(runner, 0));
     let started = Instant::now();

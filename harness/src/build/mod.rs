@@ -16,6 +16,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    slice,
     time::Instant,
 };
 
@@ -57,6 +58,8 @@ pub enum Kind {
 pub struct Program {
     /// Where it is.
     pub path: PathBuf,
+    /// Which of the variants in it is meant: a simulation may hold several.
+    pub number: usize,
     /// What it was built from.
     pub fingerprint: String,
     /// How long that took, in milliseconds.
@@ -134,19 +137,36 @@ pub fn build(
     kind: Kind,
     warden: &Warden,
 ) -> Result<Program, BuildError> {
+    let mut programs = build_together(workspace, lab, slice::from_ref(variant), kind, warden)?;
+    Ok(programs.remove(0))
+}
+
+/// Builds one program of several variants of `lab`, which only a simulation can be, and returns it
+/// once for each: they are compiled side by side, and linked once.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_together(
+    workspace: &Workspace,
+    lab: &Lab,
+    variants: &[Variant],
+    kind: Kind,
+    warden: &Warden,
+) -> Result<Vec<Program>, BuildError> {
     let started = Instant::now();
-    let texts = variant.gap_texts(workspace, lab)?;
+    let texts = variants.iter().map(|variant| variant.gap_texts(workspace, lab));
+    let texts = texts.collect::<Result<Vec<_>>>()?;
     fs::create_dir_all(workspace.lab_dir()).context("cannot make target/lab")?;
     // Two builds at once would overwrite each other's scratch tree.
     let lock = File::create(workspace.lab_dir().join("build.lock")).context("target/lab")?;
     lock.lock().context("cannot wait for another build to end")?;
     let compiler = Compiler::find(kind)?;
-    let fingerprint = fingerprint(workspace, lab, texts.as_ref(), kind, &compiler)?;
+    let fingerprint = fingerprint(workspace, lab, &texts, kind, &compiler)?;
     let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
     if !path.is_file() {
-        let root = match (&texts, kind) {
-            (None, kind) if !kind.simulates() => workspace.path(""),
-            _ => tree::lay(workspace, lab, texts.as_ref(), kind)?,
+        let root = match (&texts[..], kind) {
+            ([None], kind) if !kind.simulates() => workspace.path(""),
+            _ => tree::lay(workspace, lab, &texts, kind)?,
         };
         let built = compile(workspace, lab, kind, &root, &compiler, &fingerprint, warden)?;
         let built = built.map_err(|errors| BuildError::Compile {
@@ -154,14 +174,19 @@ pub fn build(
             errors,
             wall_ms: elapsed_ms(started),
         })?;
-        let now = self::fingerprint(workspace, lab, texts.as_ref(), kind, &compiler)?;
+        let now = self::fingerprint(workspace, lab, &texts, kind, &compiler)?;
         if now != fingerprint {
             return Err(anyhow!("the sources changed while they were built; try again").into());
         }
         keep(&built, &path, &fingerprint)?;
         forget_old(&workspace.lab_dir().join("bin"))?;
     }
-    Ok(Program { path, fingerprint, wall_ms: elapsed_ms(started) })
+    let wall_ms = elapsed_ms(started);
+    let program = |number| {
+        let (path, fingerprint) = (path.clone(), fingerprint.clone());
+        Program { path, number, fingerprint, wall_ms }
+    };
+    Ok((0..variants.len()).map(program).collect())
 }
 
 fn elapsed_ms(since: Instant) -> u64 {
@@ -172,7 +197,7 @@ fn elapsed_ms(since: Instant) -> u64 {
 fn fingerprint(
     workspace: &Workspace,
     lab: &Lab,
-    texts: Option<&GapTexts>,
+    variants: &[Option<GapTexts>],
     kind: Kind,
     compiler: &Compiler,
 ) -> Result<String> {
@@ -185,8 +210,11 @@ fn fingerprint(
     {
         tree::read_into(&workspace.path(source), Path::new(source), &mut files)?;
     }
-    for (path, text) in texts.into_iter().flatten() {
-        files.insert(Path::new(&lab_dir).join(path), text.clone().into_bytes());
+    for (number, texts) in variants.iter().enumerate() {
+        let dir = PathBuf::from("labs").join(tree::crate_name(lab, number));
+        for (path, text) in texts.iter().flatten() {
+            files.insert(dir.join(path), text.clone().into_bytes());
+        }
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update(compiler.identity().as_bytes()).update(kind.profile().as_bytes());

@@ -14,12 +14,22 @@ use crate::{lab::Lab, variant::GapTexts, workspace::Workspace};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Makes the scratch tree a shadow of the workspace with `texts` in the gap files, or the lab as it
-/// is, and with the package of a simulation where that is what is to be built.
+/// The name of the crate that holds the variant of this number: the first one takes the lab's own
+/// place, so that errors name files that the learner has.
+pub fn crate_name(lab: &Lab, number: usize) -> String {
+    match number {
+        0 => lab.name.clone(),
+        _ => format!("{}-{number}", lab.name),
+    }
+}
+
+/// Makes the scratch tree a shadow of the workspace with each of the `variants` in a crate of its own,
+/// a variant being the texts of the gap files, or the lab as it is; and with the package of a
+/// simulation where that is what is to be built.
 pub fn lay(
     workspace: &Workspace,
     lab: &Lab,
-    texts: Option<&GapTexts>,
+    variants: &[Option<GapTexts>],
     kind: Kind,
 ) -> Result<PathBuf> {
     let tree = workspace.lab_dir().join("tree");
@@ -29,11 +39,11 @@ pub fn lay(
         }
         fs::create_dir_all(tree.join("labs"))?;
         let mut files = Files::new();
-        if let Some(texts) = texts {
-            add_lab(lab, texts, &mut files)?;
+        for (number, texts) in variants.iter().enumerate() {
+            add_lab(lab, texts.iter().flatten(), number, &mut files)?;
         }
         if kind.simulates() {
-            add_simulation(workspace, lab, &mut files)?;
+            add_simulation(workspace, lab, variants.len(), &mut files)?;
         }
         for name in ["Cargo.toml", "Cargo.lock", ".cargo", "proto", "harness", "tests"] {
             if !files.contains_key(Path::new(name)) {
@@ -41,7 +51,7 @@ pub fn lay(
             }
         }
         for entry in fs::read_dir(workspace.path("labs"))?.flatten() {
-            if texts.is_none() || entry.file_name() != lab.name.as_str() {
+            if entry.file_name() != lab.name.as_str() {
                 symlink(entry.path(), tree.join("labs").join(entry.file_name()))?;
             }
         }
@@ -56,19 +66,32 @@ pub fn lay(
     Ok(tree)
 }
 
-fn add_lab(lab: &Lab, texts: &GapTexts, files: &mut Files) -> Result<()> {
-    let lab_dir = PathBuf::from("labs").join(&lab.name);
-    for part in ["Cargo.toml", "src"] {
-        read_into(&lab.dir.join(part), &lab_dir.join(part), files)?;
-    }
+fn add_lab<'a>(
+    lab: &Lab,
+    texts: impl Iterator<Item = (&'a PathBuf, &'a String)>,
+    number: usize,
+    files: &mut Files,
+) -> Result<()> {
+    let name = crate_name(lab, number);
+    let dir = PathBuf::from("labs").join(&name);
+    read_into(&lab.dir.join("src"), &dir.join("src"), files)?;
     for (path, text) in texts {
-        files.insert(lab_dir.join(path), text.clone().into_bytes());
+        files.insert(dir.join(path), text.clone().into_bytes());
     }
+    let manifest = fs::read_to_string(lab.dir.join("Cargo.toml"))?;
+    let own = format!("name = \"{}\"", lab.name);
+    let manifest = manifest.replacen(&own, &format!("name = \"{name}\""), 1);
+    files.insert(dir.join("Cargo.toml"), manifest.into_bytes());
     Ok(())
 }
 
-/// A package that links the lab, the harness and what makes a thread repeatable.
-fn add_simulation(workspace: &Workspace, lab: &Lab, files: &mut Files) -> Result<()> {
+/// A package that links the lab's variants, the harness and what makes a thread repeatable.
+fn add_simulation(
+    workspace: &Workspace,
+    lab: &Lab,
+    variants: usize,
+    files: &mut Files,
+) -> Result<()> {
     let root = fs::read_to_string(workspace.path("Cargo.toml"))?;
     let mut root: toml::Table = toml::from_str(&root).context("Cargo.toml")?;
     let members = root.get_mut("workspace").and_then(|workspace| workspace.get_mut("members"));
@@ -77,15 +100,21 @@ fn add_simulation(workspace: &Workspace, lab: &Lab, files: &mut Files) -> Result
     files.insert("Cargo.toml".into(), toml::to_string(&root)?.into_bytes());
     // Cargo adds the package to it.
     files.insert("Cargo.lock".into(), fs::read(workspace.path("Cargo.lock"))?);
-    let name = &lab.name;
+    let crates: Vec<_> = (0..variants).map(|number| crate_name(lab, number)).collect();
+    let line = |name: &String| format!("{name}.path = \"../labs/{name}\"\n");
     let package = format!(
-        "[package]\nname = \"simulate-{name}\"\nedition.workspace = true\n\n[dependencies]\n\
-         determinism.workspace = true\nharness.workspace = true\n\
-         {name}.workspace = true\n"
+        "[package]\nname = \"simulate-{}\"\nedition.workspace = true\n\n[dependencies]\n\
+         determinism.workspace = true\nharness.workspace = true\n{}",
+        lab.name,
+        crates.iter().map(line).collect::<String>()
     );
+    let node = |name: &String| format!("        lab({}::node),\n", name.replace('-', "_"));
     let main = format!(
-        "fn main() -> std::process::ExitCode {{\n    \
-         harness::simulation::main({name}::node, {name}::BUILD, determinism::enter)\n}}\n"
+        "use harness::simulation::{{lab, main as simulate}};\n\n\
+         fn main() -> std::process::ExitCode {{\n    let variants = vec![\n{}    ];\n    \
+         simulate(variants, {}::BUILD, determinism::enter)\n}}\n",
+        crates.iter().map(node).collect::<String>(),
+        lab.name
     );
     files.insert("simulate/Cargo.toml".into(), package.into_bytes());
     files.insert("simulate/src/main.rs".into(), main.into_bytes());

@@ -1,16 +1,7 @@
-//! What judges a run: each file holds one concern, and knows no engine, workload or report.
+//! What labs share to judge a run by. It knows no lab, engine, workload or report.
 
-pub mod fencing;
-pub mod leaders;
-pub mod leases;
 pub mod linearizable;
-pub mod logs;
-pub mod majority;
 pub mod progress;
-pub mod reads;
-pub mod requests;
-pub mod sessions;
-pub mod terms;
 
 /// What a check or a bound found, by the name that a scenario gives it.
 pub type Named<T> = (String, T);
@@ -38,6 +29,17 @@ pub struct Late {
     pub took_us: u64,
     /// How long it may take.
     pub bound_us: u64,
+}
+
+/// A node was ended by force and started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Which node.
+    pub node: String,
+    /// When it was known to be gone, in microseconds since the start of the run.
+    pub fell_us: u64,
+    /// When it was started again.
+    pub back_us: u64,
 }
 
 /// A time of a run as people read it: `1.204 s`.

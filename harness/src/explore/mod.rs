@@ -6,7 +6,6 @@ pub mod runner;
 pub mod shrink;
 
 use std::{
-    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,7 +20,7 @@ use self::{
     draw::{Drawn, Source},
     runner::Runner,
 };
-use crate::{cluster::warden::Warden, simulation::Report};
+use crate::{build::Program, cluster::warden::Warden, simulation::Report};
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +55,18 @@ pub struct Found {
     pub failures: Vec<Failure>,
 }
 
+/// How many runners are of use side by side.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Runs schedule after schedule by `program`; `on_run` hears of each.
 ///
 /// # Errors
 /// When the harness itself fails.
 pub fn explore(
     source: &Source<'_>,
-    program: &Path,
+    program: &Program,
     limits: Limits,
     warden: &Warden,
     on_run: impl Fn(&Drawn, &Report) + Sync,

@@ -10,14 +10,16 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    build::Program,
     cluster::{scratch::Scratch, warden::Warden},
-    grade::verdict::Verdict,
     simulation::{Plan, Report, Request},
+    verdict::Verdict,
 };
 
 /// Runs plans, each at once; the process behind it is started when it is needed.
 pub struct Runner {
     program: PathBuf,
+    variant: usize,
     warden: Warden,
     process: Option<Process>,
 }
@@ -30,9 +32,10 @@ struct Process {
 }
 
 impl Runner {
-    /// A runner of the program `program`.
-    pub fn new(program: &Path, warden: &Warden) -> Self {
-        Self { program: program.to_owned(), warden: warden.clone(), process: None }
+    /// A runner of the variant that `program` is for.
+    pub fn new(program: &Program, warden: &Warden) -> Self {
+        let Program { path, number, .. } = program.clone();
+        Self { program: path, variant: number, warden: warden.clone(), process: None }
     }
 
     /// Runs `plan`, and keeps what happened in the folder `keep`, if there is one.
@@ -40,9 +43,11 @@ impl Runner {
     /// # Errors
     /// When the program cannot be started or does not answer as it should: never the lab's fault.
     pub fn run(&mut self, plan: &Plan, keep: Option<&Path>) -> Result<Report> {
+        let variant = self.variant;
         let process = self.process()?;
+        let (plan, keep) = (plan.clone(), keep.map(Path::to_owned));
         let scratch = process.scratch.path().to_owned();
-        let request = Request { plan: plan.clone(), keep: keep.map(Path::to_owned), scratch };
+        let request = Request { variant, plan, keep, scratch };
         let mut line = serde_json::to_string(&request)?;
         line.push('\n');
         let mut answer = String::new();

@@ -3,11 +3,11 @@
 use super::{
     efficacy::{self, Efficacy},
     lateness::Lateness,
-    verdict::{self, Grounds, Reason},
+    reason::{self, Grounds, Reason},
     watch::{Observed, Trial},
 };
 use crate::{
-    checker::{Finding, Late, seconds, terms::Restart},
+    checker::{Finding, Late, Restart, seconds},
     fabric::{
         fault::{Fault, Phase, Struck},
         record::Message,
@@ -68,7 +68,7 @@ pub fn judge(
     let unanswered = unanswered(&evidence.history, &calms);
     let toothless = efficacy.toothless.clone();
     let grounds = Grounds { failure, findings, lates, unanswered, undecided, toothless, lateness };
-    Judged { reason: verdict::judge(grounds), efficacy, evidence, struck }
+    Judged { reason: reason::judge(grounds), efficacy, evidence, struck }
 }
 
 /// The nodes that a fault killed.

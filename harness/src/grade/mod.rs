@@ -2,12 +2,14 @@
 
 pub mod driver;
 pub mod efficacy;
+pub mod graded;
 pub mod judge;
 pub mod lateness;
 mod order;
 mod places;
+pub mod reason;
 pub mod run;
-pub mod verdict;
+pub mod story;
 pub mod watch;
 
 use std::{
@@ -22,15 +24,14 @@ use anyhow::{Context, Result};
 use self::{
     order::Planned,
     run::{Inputs, Outcome, Plan},
-    verdict::Verdict,
 };
 use crate::{
     build::{self, BuildError, Program},
     cluster::warden::Warden,
     files::{read_json, write_json},
     lab::{Lab, Milestone},
-    report::json,
     variant::Variant,
+    verdict::Verdict,
     workspace::Workspace,
 };
 
@@ -68,7 +69,7 @@ impl Request {
     }
 
     /// The verdict of each grade; the same for all of what could not be run at all.
-    pub fn verdicts(&self, milestone: &Milestone, graded: &json::Milestone) -> Vec<Verdict> {
+    pub fn verdicts(&self, milestone: &Milestone, graded: &graded::Milestone) -> Vec<Verdict> {
         let verdict = |grade| {
             let counts = |run: &&Outcome| self.grades_with(milestone, run.seed).contains(&grade);
             match graded.runs.is_empty() {
@@ -117,14 +118,14 @@ pub fn grade(
     request: &Request,
     warden: &Warden,
     watcher: &dyn Watcher,
-) -> Result<(json::Grade, PathBuf)> {
+) -> Result<(graded::Grade, PathBuf)> {
     let started = Instant::now();
     let milestones = lab.selected(&request.milestones)?;
     // A variant that does not exist is the caller's mistake, and found before anything is begun.
     request.variant.gap_texts(workspace, lab)?;
     let dir = new_grade_dir(workspace, lab, &request.variant)?;
     watcher.building();
-    let mut grade = json::Grade {
+    let mut grade = graded::Grade {
         format: 1,
         lab: lab.name.clone(),
         variant: request.variant.to_string(),
@@ -132,7 +133,7 @@ pub fn grade(
         score: 0,
         max_score: milestones.iter().map(|milestone| milestone.points).sum(),
         wall_ms: 0,
-        build: json::Build { ok: true, wall_ms: 0, errors: Vec::new() },
+        build: graded::Build { ok: true, wall_ms: 0, errors: Vec::new() },
         milestones: Vec::new(),
     };
     match build::build(workspace, lab, &request.variant, build::Kind::Node, warden) {
@@ -151,7 +152,7 @@ pub fn grade(
         }
         Err(BuildError::Compile { sentence, errors, wall_ms }) => {
             eprintln!("{sentence}");
-            grade.build = json::Build { ok: false, wall_ms, errors };
+            grade.build = graded::Build { ok: false, wall_ms, errors };
             let broken = |milestone: &&Milestone| sum_up_broken(milestone);
             grade.milestones = milestones.iter().map(broken).collect();
         }
@@ -192,10 +193,10 @@ fn plan<'a>(
     plans
 }
 
-fn sum_up(milestone: &Milestone, mut runs: Vec<Outcome>, planned: usize) -> json::Milestone {
+fn sum_up(milestone: &Milestone, mut runs: Vec<Outcome>, planned: usize) -> graded::Milestone {
     runs.sort_by_key(|outcome| outcome.seed);
     let verdict = Verdict::gravest(runs.iter().map(|outcome| outcome.verdict));
-    json::Milestone {
+    graded::Milestone {
         id: milestone.id.clone(),
         title: milestone.title.clone(),
         points: if verdict == Verdict::Passed { milestone.points } else { 0 },
@@ -206,8 +207,8 @@ fn sum_up(milestone: &Milestone, mut runs: Vec<Outcome>, planned: usize) -> json
     }
 }
 
-fn sum_up_broken(milestone: &Milestone) -> json::Milestone {
-    json::Milestone { verdict: Verdict::Broken, points: 0, ..sum_up(milestone, Vec::new(), 0) }
+fn sum_up_broken(milestone: &Milestone) -> graded::Milestone {
+    graded::Milestone { verdict: Verdict::Broken, points: 0, ..sum_up(milestone, Vec::new(), 0) }
 }
 
 /// Makes the folder of a new grade, and removes those that are too old to keep.
@@ -250,7 +251,7 @@ fn forget_old(runs: &Path, mine: &str) -> Result<()> {
     }
     let (mut grades, mut failures) = (0, 0);
     for dir in dirs.into_iter().rev() {
-        let failed = match read_json::<json::Grade>(&dir.join("grade.json")) {
+        let failed = match read_json::<graded::Grade>(&dir.join("grade.json")) {
             Ok(grade) => grade.verdict() != Verdict::Passed,
             // Not finished: perhaps still running.
             Err(_) => true,

@@ -15,9 +15,8 @@ use super::{
     Request, Watcher,
     places::{Place, Places},
     run::{self, Outcome, Plan},
-    verdict::Verdict,
 };
-use crate::{cluster::warden::Warden, lab::Milestone};
+use crate::{cluster::warden::Warden, lab::Milestone, verdict::Verdict};
 
 /// How many clusters run side by side beside one whose verdict hangs on time, that one included.
 const TIMED_JOBS: usize = 2;

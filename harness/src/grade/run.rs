@@ -11,7 +11,7 @@ use super::{
     judge::{Judged, judge},
     lateness::{Gauge, Lateness},
     places::{Place, Places},
-    verdict::Verdict,
+    story,
     watch::{Observed, Trial},
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     },
     files::{read_lines, write_json, write_lines},
     lab::Scenario,
-    report::story,
+    verdict::Verdict,
     workload::script::Script,
 };
 

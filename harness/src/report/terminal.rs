@@ -8,10 +8,14 @@ use comfy_table::{
 use console::{Term, style};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::json::{Grade, Milestone as Graded};
 use crate::{
-    grade::{Watcher, run::Outcome, verdict::Verdict},
+    grade::{
+        Watcher,
+        graded::{Grade, Milestone as Graded},
+        run::Outcome,
+    },
     lab::{Lab, Milestone},
+    verdict::Verdict,
 };
 
 /// Longer lines are hard to read on the widest of screens.

@@ -11,8 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{
-    EnvFilter,
-    fmt::{MakeWriter, format::Writer, time::FormatTime},
+    Layer,
+    fmt::{self as lines, MakeWriter, format::Writer, time::FormatTime},
+    layer::SubscriberExt,
 };
 
 use crate::{
@@ -33,10 +34,9 @@ pub struct Line {
 impl Logs {
     /// Takes what the nodes on this thread log for as long as the returned guard lives.
     pub fn collect(&self, clock: RunClock) -> DefaultGuard {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-        let log = log.with_timer(RunTime(clock)).with_writer(self.clone());
-        tracing::subscriber::set_default(log.finish())
+        let log = lines::layer().with_ansi(false).with_timer(RunTime(clock));
+        let log = log.with_writer(self.clone()).with_filter(node::log::wanted());
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(log))
     }
 
     /// Writes `NODE.log` into `dir` for each node that has been heard of.

@@ -1,9 +1,10 @@
 //! Runs in one process on virtual time: what they are made from, and the program that runs them.
 //!
-//! A lab is linked into a runner of its own, which reads a [`Request`] a line from its standard
+//! Variants of a lab are linked into a runner, which reads a [`Request`] a line from its standard
 //! input and writes a [`Report`] a line to its standard output.
 
 mod logs;
+mod pulse;
 mod run;
 mod runner;
 
@@ -11,12 +12,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::runner::main;
+pub use self::runner::{lab, main};
 use crate::{
     cluster::simulated::store::DiskKind,
     fabric::fault::{Entry, Struck},
-    grade::verdict::Verdict,
     lab::Scenario,
+    verdict::Verdict,
     workload::script::Turn,
 };
 
@@ -41,6 +42,8 @@ pub struct Plan {
 /// A run is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
+    /// Which of the variants in the program is to run.
+    pub variant: usize,
     /// The run.
     pub plan: Plan,
     /// Where history, messages and faults are to be kept, if at all.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tokio::runtime::RngSeed;
 
-use super::{Report, Request, logs::Logs, runner};
+use super::{Report, Request, logs::Logs, pulse};
 use crate::{
     cluster::{
         Cluster,
@@ -19,10 +19,10 @@ use crate::{
     grade::{
         judge::judge,
         lateness::Lateness,
+        story,
         watch::{Observed, Trial},
     },
     history::Operation,
-    report::story,
     workload::script::Script,
 };
 
@@ -34,7 +34,7 @@ const HASHED_AT_ONCE: usize = 64 * 1024;
 /// # Errors
 /// When the plan makes no sense, or the disk refuses what is to be kept.
 pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
-    let Request { plan, keep, scratch } = request;
+    let Request { plan, keep, scratch, .. } = request;
     let workload = plan.scenario.load_workload()?;
     let trial = Trial {
         scenario: &plan.scenario,
@@ -66,7 +66,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     drop(logging);
     // Messages still under way are recorded when their tasks are dropped.
     drop(runtime);
-    runner::over();
+    pulse::over();
     let mut messages = recorder.take();
     // They are dropped in no order. A message is large to move, so it is moved once.
     messages.sort_by_cached_key(|message| (message.id, message.copy));
@@ -106,12 +106,12 @@ async fn observe(
     let (fabric, strikes) = Fabric::new(clock.clone(), decoder.clone(), recorder.clone());
     let mut cluster = SimulatedCluster::new(spec, fabric.clone());
     let nodes = cluster.nodes().to_vec();
-    runner::pulse(0);
+    pulse::beat(0);
     let observed = match trial.start(&mut cluster).await {
         Err(failure) => Observed { failure: Some(failure), ..Observed::default() },
         Ok(()) => {
-            let pulse = |_: &mut SimulatedCluster| runner::pulse(clock.now_us());
-            trial.watch(&mut cluster, &fabric, strikes, pulse).await
+            let beat = |_: &mut SimulatedCluster| pulse::beat(clock.now_us());
+            trial.watch(&mut cluster, &fabric, strikes, beat).await
         }
     };
     cluster.kill(&nodes).await;

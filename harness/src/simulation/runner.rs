@@ -4,60 +4,46 @@ use std::{
     future::Future,
     hint::black_box,
     io::{self, BufRead, Write},
-    mem, panic,
+    panic,
     process::{ExitCode, exit},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use node::{Context, Services};
 
-use super::{Report, Request, run::run};
+use super::{
+    Report, Request,
+    pulse::{self, LOOK_EVERY, Stillness},
+    run::run,
+};
 use crate::{
     checker::seconds,
     cluster::{
         limits,
-        proc::{self, Activity, ThreadId},
+        proc::{self, ThreadId},
         simulated::{Lab, host, watchdog},
     },
-    grade::verdict::Verdict,
+    verdict::Verdict,
 };
 
-/// For how long virtual time may stand still before the code that runs counts as hanging; what its
-/// thread waits for a processor is not counted.
-const HANGS_AFTER: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 const EXIT_HARNESS: u8 = 4;
 
-/// The virtual time of the run, in microseconds, as last heard of; [`OVER`] when no node runs.
-static PULSE_US: AtomicU64 = AtomicU64::new(OVER);
-const OVER: u64 = u64::MAX;
-
-/// Virtual time goes on.
-pub(super) fn pulse(now_us: u64) {
-    PULSE_US.store(now_us, Ordering::Relaxed);
-}
-
-/// No code of a node runs any more: what is left, the checks and the record, may take its time.
-pub(super) fn over() {
-    PULSE_US.store(OVER, Ordering::Relaxed);
+/// A variant of a lab, by the function from what a node is given to the services it serves.
+pub fn lab<F>(node: impl Fn(Context) -> F + Send + Sync + 'static) -> Lab
+where
+    F: Future<Output = Services> + Send + 'static,
+{
+    Arc::new(move |context| Box::pin(node(context)))
 }
 
 /// Runs what standard input asks for until it ends. `enter` makes a new thread repeatable from a
-/// seed for as long as what it returns lives; `fingerprint` is that of the lab.
-pub fn main<L, F, G>(lab: L, fingerprint: &str, enter: fn(u64) -> G) -> ExitCode
-where
-    L: Fn(Context) -> F + Send + Sync + 'static,
-    F: Future<Output = Services> + Send + 'static,
-    G: 'static,
-{
+/// seed for as long as what it returns lives; `fingerprint` is that of all variants together.
+pub fn main<G: 'static>(variants: Vec<Lab>, fingerprint: &str, enter: fn(u64) -> G) -> ExitCode {
     // The harness looks for it in the program.
     black_box(fingerprint);
     note_panics();
@@ -65,8 +51,7 @@ where
     if let Err(error) = limits::impose() {
         eprintln!("error: cannot limit what the simulation uses: {error}");
     }
-    let lab: Lab = Arc::new(move |context| Box::pin(lab(context)));
-    match serve(&lab, enter) {
+    match serve(&variants, enter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -85,10 +70,11 @@ fn note_panics() {
     }));
 }
 
-fn serve<G: 'static>(lab: &Lab, enter: fn(u64) -> G) -> Result<()> {
+fn serve<G: 'static>(variants: &[Lab], enter: fn(u64) -> G) -> Result<()> {
     let mut is_warm = false;
     for line in io::stdin().lock().lines() {
         let request: Request = serde_json::from_str(&line?).context("a request")?;
+        let lab = variants.get(request.variant).context("the program has no such variant")?;
         if !is_warm {
             // What libraries make once in a process, they make for a run that nobody looks at: it
             // would draw from the randomness of the run that comes first.
@@ -134,36 +120,14 @@ fn wait(report: &mpsc::Receiver<Result<Report>>, thread: ThreadId) -> Option<Res
         }
         // A thread that is gone has sent its report.
         let activity = proc::activity(thread).unwrap_or_default();
-        if stillness.hangs(PULSE_US.load(Ordering::Relaxed), activity) {
+        if stillness.hangs(pulse::now_us(), activity) {
             return None;
         }
     }
 }
 
-/// How long virtual time stands still, by what the thread of the run did meanwhile: one that waits for
-/// a processor does not hang.
-#[derive(Default)]
-struct Stillness {
-    seen_us: Option<u64>,
-    ran: Duration,
-    lasts: Duration,
-}
-
-impl Stillness {
-    /// Looks again, and says whether the run hangs. One that is over, and is being checked, does
-    /// not.
-    fn hangs(&mut self, now_us: u64, thread: Activity) -> bool {
-        let stands = self.seen_us.replace(now_us) == Some(now_us) && now_us != OVER;
-        let ran = thread.ran.saturating_sub(mem::replace(&mut self.ran, thread.ran));
-        // Nobody else would wake a thread that sleeps.
-        let stood = if thread.is_asleep { LOOK_EVERY } else { ran };
-        self.lasts = if stands { self.lasts + stood } else { Duration::ZERO };
-        self.lasts >= HANGS_AFTER
-    }
-}
-
 fn hanging() -> Report {
-    let at = seconds(PULSE_US.load(Ordering::Relaxed));
+    let at = seconds(pulse::now_us());
     let story = match watchdog::running() {
         Some(node) => format!(
             "{node} hangs since {at}: its code does not let go of its thread, as in a busy loop \
@@ -180,48 +144,4 @@ fn answer(report: &impl serde::Serialize) -> Result<()> {
     line.push(b'\n');
     let mut out = io::stdout().lock();
     out.write_all(&line).and_then(|()| out.flush()).context("nobody listens")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ran(looks: u32) -> Activity {
-        Activity { ran: LOOK_EVERY * looks, is_asleep: false }
-    }
-
-    const ASLEEP: Activity = Activity { ran: Duration::ZERO, is_asleep: true };
-
-    #[test]
-    fn a_busy_loop_hangs_after_a_while() {
-        let mut stillness = Stillness::default();
-        let looks = (0..1000).position(|look| stillness.hangs(7, ran(look))).unwrap();
-        assert_eq!(looks as u128, HANGS_AFTER.as_millis() / LOOK_EVERY.as_millis());
-    }
-
-    #[test]
-    fn a_deadlock_hangs_after_a_while() {
-        let mut stillness = Stillness::default();
-        let looks = (0..1000).position(|_| stillness.hangs(7, ASLEEP)).unwrap();
-        assert_eq!(looks as u128, HANGS_AFTER.as_millis() / LOOK_EVERY.as_millis());
-    }
-
-    #[test]
-    fn a_thread_that_gets_no_processor_does_not_hang() {
-        let mut stillness = Stillness::default();
-        assert!((0..1000).all(|_| !stillness.hangs(7, ran(1))));
-    }
-
-    #[test]
-    fn time_that_goes_on_does_not_hang() {
-        let mut stillness = Stillness::default();
-        assert!((0..1000).all(|look| !stillness.hangs(u64::from(look / 2), ran(look))));
-    }
-
-    #[test]
-    fn checks_that_take_long_do_not_hang() {
-        let mut stillness = Stillness::default();
-        assert!(!stillness.hangs(7, ASLEEP));
-        assert!((0..1000).all(|look| !stillness.hangs(OVER, ran(look))));
-    }
 }

@@ -12,8 +12,8 @@ use crate::{
         self,
         values::{Model, ValueHistory},
     },
+    labs::lock,
     report::terminal::labelled,
-    workload::lock,
 };
 
 /// Which history, and what it is held against.

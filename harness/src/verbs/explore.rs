@@ -14,11 +14,12 @@ use crate::{
         keep::{self, keep},
         runner::Runner,
     },
-    grade::{self, run::Inputs, verdict::Verdict},
+    grade::{self, run::Inputs},
     lab::Lab,
     report::terminal::{labelled, print_beside},
     simulation::Report,
     variant::Variant,
+    verdict::Verdict,
     workspace::shown,
 };
 
@@ -93,11 +94,11 @@ pub fn run(args: &Args) -> Result<u8> {
         seed: args.seed,
         schedules: args.schedules.unwrap_or(unlimited),
         time: args.seconds.map(Duration::from_secs),
-        jobs: args.jobs.unwrap_or_else(num_processors),
+        jobs: args.jobs.unwrap_or_else(explore::processors),
         all: args.all,
     };
     let progress = Progress::new(&format!("{} ({variant})", lab.name), limits);
-    let found = explore::explore(&source, &program.path, limits, &warden, |drawn, report| {
+    let found = explore::explore(&source, &program, limits, &warden, |drawn, report| {
         progress.ran(drawn, report);
     });
     progress.bar.finish_and_clear();
@@ -120,7 +121,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let name = format!("{}-{}-explore", lab.name, variant.slug());
     let dir = grade::new_runs_dir(&workspace.lab_dir().join("runs"), &name)?;
-    let mut runner = Runner::new(&program.path, &warden);
+    let mut runner = Runner::new(&program, &warden);
     for (index, failure) in found.failures.iter().take(KEPT).enumerate() {
         let Failure { drawn, report } = failure;
         let run_dir = dir.join(&drawn.milestone).join(drawn.plan.seed.to_string());
@@ -132,10 +133,6 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     Ok(Verdict::gravest(found.failures.iter().map(|it| it.report.verdict)).exit_code())
-}
-
-fn num_processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn sum_up(lab: &Lab, variant: &Variant, found: &Found) {

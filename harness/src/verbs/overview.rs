@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
-    files::read_json, grade::verdict::Verdict, lab::Lab, report::json::Grade, workspace::Workspace,
+    files::read_json, grade::graded::Grade, lab::Lab, verdict::Verdict, workspace::Workspace,
 };
 
 /// Prints the overview.

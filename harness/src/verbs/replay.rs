@@ -17,11 +17,11 @@ use crate::{
     grade::{
         self,
         run::{self, Inputs, Outcome, Plan},
-        verdict::Verdict,
     },
     lab::{Lab, Scenario},
     report::terminal::labelled,
     variant::Variant,
+    verdict::Verdict,
     workspace::Workspace,
 };
 
@@ -110,7 +110,7 @@ impl Replay<'_> {
         let Some(program) = self.program(self.args.recorded, build)? else {
             return Ok(Verdict::Broken.exit_code());
         };
-        let mut runner = Runner::new(&program.path, &self.warden);
+        let mut runner = Runner::new(&program, &self.warden);
         let report = runner.run(plan, None)?;
         let inputs = Inputs {
             program: program.path,
@@ -141,7 +141,7 @@ impl Replay<'_> {
         if recorded {
             ensure!(path.is_file(), "the recorded program {} is gone", path.display());
             let (path, fingerprint) = (path.clone(), fingerprint.clone());
-            return Ok(Some(Program { path, fingerprint, wall_ms: 0 }));
+            return Ok(Some(Program { path, fingerprint, number: 0, wall_ms: 0 }));
         }
         let built = build()?;
         let is_comparable = !self.args.processes && !self.args.unoptimised;

@@ -13,8 +13,9 @@ use crate::{
         warden::Warden,
     },
     fabric::{Fabric, RunClock, record::Recorder},
-    grade::{new_runs_dir, verdict::Verdict},
+    grade::new_runs_dir,
     lab::MAX_NODES,
+    verdict::Verdict,
     workspace::shown,
 };
 

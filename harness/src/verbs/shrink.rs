@@ -13,10 +13,11 @@ use crate::{
         shrink::shrink,
     },
     files::read_json,
-    grade::{run::Inputs, verdict::Verdict},
+    grade::run::Inputs,
     lab::Lab,
     report::terminal::labelled,
     variant::Variant,
+    verdict::Verdict,
     workspace::{Workspace, shown},
 };
 
@@ -25,6 +26,9 @@ use crate::{
 pub struct Args {
     /// The folder of a run that explore has found
     run_dir: PathBuf,
+    /// Simulate by a program that is not optimised: it must behave the same
+    #[arg(long, hide = true)]
+    unoptimised: bool,
 }
 
 /// Shrinks, and tells the story of what is left.
@@ -46,10 +50,11 @@ pub fn run(args: &Args) -> Result<u8> {
     let lab = Lab::load(&workspace, &inputs.lab)?;
     let variant: Variant = inputs.variant.parse()?;
     let warden = Warden::start()?;
-    let Some(program) = simulation_of(&workspace, &lab, &variant, false, &warden)? else {
+    let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
+    else {
         return Ok(Verdict::Broken.exit_code());
     };
-    let mut runner = Runner::new(&program.path, &warden);
+    let mut runner = Runner::new(&program, &warden);
     let before = runner.run(&plan, None)?;
     let small = shrink(&plan, &mut runner)?;
     let mut name = args.run_dir.file_name().unwrap_or_default().to_os_string();

@@ -1,19 +1,16 @@
-//! Workloads: what the clients of a lab do, and what its checks and bounds are called.
+//! Workloads: what the clients of some lab do, and what its checks and bounds are called.
 //!
-//! One file a lab. A workload sees channels, the history and the clock; never the engine.
+//! A workload sees channels, the history and the clock; never the engine.
 
-pub mod kv;
-pub mod lock;
 pub mod script;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
-use anyhow::{Result, bail};
 use node::Channel;
 use rand::rngs::StdRng;
 
 use crate::{
-    checker::{Finding, Late, Named, terms::Restart},
+    checker::{Finding, Late, Named, Restart},
     fabric::{RunClock, decode::Decoder, record::Message, weather::Weather},
     history::{History, Operation},
 };
@@ -62,7 +59,7 @@ pub struct Charges {
 
 impl Charges {
     /// What `check` and `bound` find, each by the names that a scenario gives.
-    fn by_name(
+    pub fn by_name(
         checks: &[String],
         bounds_us: &BTreeMap<String, u64>,
         mut check: impl FnMut(&str) -> Option<Finding>,
@@ -116,16 +113,4 @@ pub trait Workload: Send + Sync {
     /// When clients got what they came for, in microseconds since the start: the progress that is
     /// due in calm.
     fn progress_us(&self, history: &[Operation]) -> Vec<u64>;
-}
-
-/// The workload `name` with the `options` of a scenario.
-///
-/// # Errors
-/// When there is none of that name, or it has no such option.
-pub fn named(name: &str, options: &toml::Table) -> Result<Box<dyn Workload>> {
-    match name {
-        "kv" => Ok(Box::new(kv::KvWorkload::new(options)?)),
-        "lock" => Ok(Box::new(lock::LockWorkload::new(options)?)),
-        _ => bail!("there is no workload \"{name}\"; there is: kv, lock"),
-    }
 }

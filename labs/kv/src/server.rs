@@ -71,11 +71,16 @@ pub fn start(context: Context) -> Handle {
     let (storage, hard_state, log) = Storage::open(disk);
     let saves = Saves::new(log.last_index());
     let names = peers.iter().map(|(name, _)| name.clone()).collect();
+    let replies = sender.clone();
+    let on_reply = move |peer, request, reply| {
+        // Nobody listens any more when the node goes down.
+        let _ = replies.send(Input::Replied { peer, request, reply });
+    };
     let raft = Raft::new(id, names, hard_state, log, clock.now_ms());
     let server = Server {
         raft: raft.unwrap_or_else(|error| panic!("the snapshot is damaged: {error}")),
         storage,
-        transport: Transport::new(peers, sender.clone()),
+        transport: Transport::new(peers, on_reply),
         clock,
         inbox: sender.clone(),
         callers: BTreeMap::new(),

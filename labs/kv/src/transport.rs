@@ -1,42 +1,44 @@
 //! How questions get to the other nodes, and answers back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use node::Channel;
 use proto::kv::peer_client::PeerClient;
-use tokio::{sync::mpsc::UnboundedSender, time::timeout};
+use tokio::time::timeout;
 use tonic::Response;
 
-use crate::{
-    raft::message::{FromPeer, ToPeer},
-    server::Input,
-};
+use crate::raft::message::{FromPeer, ToPeer};
 
 /// How long a question may take, in milliseconds.
 const DEADLINE: Duration = Duration::from_millis(200);
 
+/// Is told who was asked what, and what came back, if anything did in time.
+type OnReply = Arc<dyn Fn(String, ToPeer, Option<FromPeer>) + Send + Sync>;
+
 /// The ways to the other nodes.
 pub struct Transport {
     peers: BTreeMap<String, PeerClient<Channel>>,
-    inbox: UnboundedSender<Input>,
+    on_reply: OnReply,
 }
 
 impl Transport {
-    /// Answers come to `inbox`.
-    pub fn new(peers: Vec<(String, Channel)>, inbox: UnboundedSender<Input>) -> Self {
+    /// What becomes of each question is told to `on_reply`.
+    pub fn new(
+        peers: Vec<(String, Channel)>,
+        on_reply: impl Fn(String, ToPeer, Option<FromPeer>) + Send + Sync + 'static,
+    ) -> Self {
         let client = |(id, channel)| (id, PeerClient::new(channel));
-        Self { peers: peers.into_iter().map(client).collect(), inbox }
+        let peers = peers.into_iter().map(client).collect();
+        Self { peers, on_reply: Arc::new(on_reply) }
     }
 
-    /// Sends `request` to `peer`; what comes back, or that nothing does, is one input.
+    /// Sends `request` to `peer`, if there is one of that name.
     pub fn send(&self, peer: String, request: ToPeer) {
         let Some(client) = self.peers.get(&peer).cloned() else { return };
-        let inbox = self.inbox.clone();
+        let on_reply = self.on_reply.clone();
         node::spawn(async move {
             let reply = timeout(DEADLINE, call(client, request.clone())).await;
-            let reply = reply.ok().and_then(Result::ok);
-            // Nobody listens any more when the node goes down.
-            let _ = inbox.send(Input::Replied { peer, request, reply });
+            on_reply(peer, request, reply.ok().and_then(Result::ok));
         });
     }
 }

@@ -9,6 +9,8 @@ mod clock;
 mod disk;
 #[doc(hidden)]
 pub mod host;
+#[doc(hidden)]
+pub mod log;
 mod peers;
 mod serve;
 mod services;

@@ -8,9 +8,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tonic::transport::{Server, server::TcpIncoming};
-use tracing_subscriber::EnvFilter;
 
-use crate::{Channel, Clock, Context, Disk, LogFormat, Services, Settings};
+use crate::{Channel, Clock, Context, Disk, Services, Settings, log};
 
 // hyper's own limits (200 streams, 20 resets) would queue a stampede and answer a wave of
 // timeouts with GOAWAY: faults of the transport, not of the lab.
@@ -49,22 +48,13 @@ where
     F: Future<Output = Services>,
 {
     let settings = Settings::read(env::vars())?;
-    start_log(settings.log_format);
+    log::start(settings.log_format);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let context = open(&settings)?;
         let services = lab(context).await;
         tracing::info!(node = settings.id, start = settings.start, fingerprint, "serving");
         serve(services, &settings.listen, descriptors).await
     })
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Human => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 fn open(settings: &Settings) -> Result<Context> {

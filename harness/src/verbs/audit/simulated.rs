@@ -1,0 +1,173 @@
+//! The audit in simulation: how soon the schedules of the milestone that must catch a wrong answer
+//! do, and in how many the reference holds. All variants are one program.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context, Result};
+
+use super::demands::{Demand, Row};
+use crate::{
+    build::{self, BuildError, Kind, Program},
+    cluster::{simulated::store::DiskKind, warden::Warden},
+    explore::{self, Limits, draw::Source},
+    lab::{Lab, Milestone},
+    variant::Variant,
+    verdict::Verdict,
+    workspace::Workspace,
+};
+
+/// How an audit is made in simulation.
+#[derive(clap::Args, Debug)]
+pub struct Simulated {
+    /// Audit in simulation: how many schedules it takes to find each gap and wrong answer
+    #[arg(long)]
+    pub simulated: bool,
+    /// In simulation: how many schedules may be needed at most
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: u64,
+    /// In simulation: from how many first seeds each is looked for
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    turns: u64,
+    /// In simulation: in how many schedules the reference must hold
+    #[arg(long, default_value_t = 200)]
+    reference: u64,
+    /// In simulation: by a program that is not optimised, which is there sooner
+    #[arg(long)]
+    unoptimised: bool,
+}
+
+/// How far apart first seeds are: nothing else has used those in between.
+const SEEDS_APART: u64 = 1_000_000;
+
+/// A variant that some schedule of some milestones must find.
+struct Sought<'a> {
+    row: &'a Row,
+    milestones: Vec<&'a Milestone>,
+    program: Program,
+}
+
+/// What one schedule after the other came to.
+enum Found {
+    /// So many were needed, and the last one was this.
+    After(u64, Verdict),
+    Nothing,
+}
+
+/// Audits one lab, prints a line for each variant, and returns how many demands are unmet.
+///
+/// # Errors
+/// When a variant does not build, or the harness fails.
+pub fn audit(
+    workspace: &Workspace,
+    lab: &Lab,
+    rows: &[Row],
+    args: &super::Args,
+    warden: &Warden,
+) -> Result<usize> {
+    let rows: Vec<_> = rows.iter().filter(|row| is_judged(row)).collect();
+    let variants: Vec<_> = rows.iter().map(|row| row.variant.clone()).collect();
+    let kind = if args.simulated.unoptimised { Kind::SlowSimulation } else { Kind::Simulation };
+    eprintln!("building {} variants of {} into one program", variants.len(), lab.name);
+    let programs = match build::build_together(workspace, lab, &variants, kind, warden) {
+        Ok(programs) => programs,
+        Err(BuildError::Harness(error)) => return Err(error),
+        Err(BuildError::Compile { sentence, .. }) => return Err(anyhow::anyhow!(sentence)),
+    };
+    let mut unmet = 0;
+    let mut sought = Vec::new();
+    for (row, program) in rows.into_iter().zip(programs) {
+        if row.variant == Variant::Reference {
+            unmet += hold(lab, &program, args, warden)?;
+        } else {
+            sought.push(Sought { row, milestones: catchers(lab, row), program });
+        }
+    }
+    unmet += search(&sought, args, warden)?;
+    match unmet {
+        0 => println!("simulated audit of {}: every demand is met", lab.name),
+        count => println!("simulated audit of {}: {count} unmet", lab.name),
+    }
+    Ok(unmet)
+}
+
+/// What passes one milestone may fail in its schedules made wider, and what must only not pass is no
+/// mistake by itself.
+fn is_judged(row: &Row) -> bool {
+    row.variant == Variant::Reference || row.caught_somewhere || !demanded(row).is_empty()
+}
+
+/// The places of the milestones that must catch the row's variant.
+fn demanded(row: &Row) -> Vec<usize> {
+    let catches = |demand: &Demand| matches!(demand, Demand::Caught | Demand::Exactly(_));
+    (0..row.demands.len()).filter(|at| catches(&row.demands[*at])).collect()
+}
+
+fn catchers<'a>(lab: &'a Lab, row: &Row) -> Vec<&'a Milestone> {
+    let named: Vec<_> = demanded(row).into_iter().map(|at| &lab.milestones[at]).collect();
+    if named.is_empty() { lab.milestones.iter().collect() } else { named }
+}
+
+/// Lets the reference hold in as many schedules as are wanted; 1 if it does not.
+fn hold(lab: &Lab, program: &Program, args: &super::Args, warden: &Warden) -> Result<usize> {
+    let source = Source::new(&lab.selected(&[])?, DiskKind::default())?;
+    let (seed, schedules) = (args.seed, args.simulated.reference);
+    let limits = Limits { seed, schedules, time: None, jobs: explore::processors(), all: true };
+    let found = explore::explore(&source, program, limits, warden, |_, _| {})?;
+    println!("{:<40} {} schedules, {} failed", "reference", found.schedules, found.failures.len());
+    for failure in &found.failures {
+        println!("  seed {}: {}", failure.drawn.plan.seed, failure.report.story);
+    }
+    Ok(usize::from(!found.failures.is_empty()))
+}
+
+/// Looks for all of them, a few side by side, and prints what was found; how many were missed.
+fn search(sought: &[Sought<'_>], args: &super::Args, warden: &Warden) -> Result<usize> {
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(Vec::new());
+    let search_one_by_one = || -> Result<()> {
+        while let Some(it) = sought.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let turns = (0..args.simulated.turns).map(|turn| find(it, turn, args, warden));
+            let turns = turns.collect::<Result<Vec<_>>>().context(it.row.variant.to_string())?;
+            println!("{}", line(it, &turns));
+            lines.lock().expect("no holder of this lock panics").extend(turns);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let jobs: Vec<_> =
+            (0..explore::processors()).map(|_| scope.spawn(search_one_by_one)).collect();
+        jobs.into_iter().try_for_each(|job| job.join().expect("a job does not panic"))
+    })?;
+    let found = lines.into_inner().expect("no holder of this lock panics");
+    Ok(found.iter().filter(|found| matches!(found, Found::Nothing)).count())
+}
+
+fn find(it: &Sought<'_>, turn: u64, args: &super::Args, warden: &Warden) -> Result<Found> {
+    let source = Source::new(&it.milestones, DiskKind::default())?;
+    let seed = args.seed.wrapping_add(turn * SEEDS_APART);
+    // One job: how many schedules are needed is then the same each time.
+    let schedules = args.simulated.schedules;
+    let limits = Limits { seed, schedules, time: None, jobs: 1, all: false };
+    let found = explore::explore(&source, &it.program, limits, warden, |_, _| {})?;
+    Ok(match found.failures.first() {
+        Some(failure) => Found::After(found.schedules, failure.report.verdict),
+        None => Found::Nothing,
+    })
+}
+
+fn line(it: &Sought<'_>, turns: &[Found]) -> String {
+    let show = |found: &Found| match found {
+        Found::After(schedules, verdict) => format!("{schedules} ({verdict})"),
+        Found::Nothing => "missed".to_owned(),
+    };
+    let turns: Vec<_> = turns.iter().map(show).collect();
+    let milestones: Vec<_> = it.milestones.iter().map(|it| it.id.as_str()).collect();
+    let by = if milestones.len() == 1 { milestones[0] } else { "any" };
+    format!("{:<40} {by:<14} {}", it.row.variant.to_string(), turns.join(", "))
+}
