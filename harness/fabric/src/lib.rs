@@ -5,6 +5,7 @@ mod connection;
 pub mod decode;
 pub mod fault;
 mod flight;
+pub mod lines;
 mod link;
 pub mod record;
 pub mod schedule;

@@ -19,7 +19,7 @@ use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decode::Decoder;
+use crate::{decode::Decoder, lines};
 
 /// How many records travel to the writer together.
 const BATCH: usize = 128;
@@ -274,9 +274,23 @@ impl Writer {
 
 fn write_batches(file: File, batches: &Receiver<Vec<Message>>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
-    for message in batches.iter().flatten() {
-        serde_json::to_writer(&mut out, &message)?;
-        out.write_all(b"\n")?;
-    }
+    batches.iter().flatten().try_for_each(|message| lines::write_one(&mut out, &message))?;
     out.flush()
+}
+
+/// Reads the record in `path`.
+///
+/// # Errors
+/// Names the file and the line that is not what it should be.
+pub fn read(path: &Path) -> Result<Vec<Message>> {
+    lines::read(path)
+}
+
+/// Decodes `messages` as far as `decoder` knows them, and writes them into `path` as a record.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_decoded(path: &Path, messages: &mut [Message], decoder: &Decoder) -> Result<()> {
+    messages.iter_mut().for_each(|message| message.decode(decoder));
+    lines::write(path, messages)
 }

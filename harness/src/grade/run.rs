@@ -23,10 +23,10 @@ use crate::{
     fabric::{
         Fabric, RunClock,
         fault::{Entry, Kind},
-        record::{Message, Recorder},
+        record::{self, Recorder},
         schedule,
     },
-    files::{read_lines, write_json, write_lines},
+    files::{write_json, write_lines},
     lab::Scenario,
     verdict::Verdict,
     workload::script::Script,
@@ -213,10 +213,9 @@ fn run_once(
     write_lines(&dir.join("history.jsonl"), &observed.history)?;
     write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
 
-    let mut messages: Vec<Message> = read_lines(&dir.join("messages.jsonl"))?;
-    let decoder = workload.decoder();
-    messages.iter_mut().for_each(|message| message.decode(&decoder));
-    write_lines(&dir.join("messages.jsonl"), &messages)?;
+    let record = dir.join("messages.jsonl");
+    let mut messages = record::read(&record)?;
+    record::write_decoded(&record, &mut messages, &workload.decoder())?;
     Ok((judge(&trial, observed, messages, lateness.clone()), lateness))
 }
 

@@ -13,7 +13,7 @@ use crate::{
         Fabric, RunClock,
         decode::Decoder,
         fault::Struck,
-        record::{Message, Recorder},
+        record::{self, Message, Recorder},
     },
     files::write_lines,
     grade::{
@@ -72,10 +72,9 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
     messages.sort_by_cached_key(|message| (message.id, message.copy));
     let hash = hash(&messages, &observed.history, &observed.struck)?;
     if let Some(dir) = keep {
-        messages.iter_mut().for_each(|message| message.decode(&decoder));
         write_lines(&dir.join("history.jsonl"), &observed.history)?;
         write_lines(&dir.join("faults.jsonl"), &observed.struck)?;
-        write_lines(&dir.join("messages.jsonl"), &messages)?;
+        record::write_decoded(&dir.join("messages.jsonl"), &mut messages, &decoder)?;
         logs.write(&dir.join("nodes"))?;
     }
     let turns = observed.turns.clone();
