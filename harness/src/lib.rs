@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod checker;
+pub mod clean;
 pub mod cluster;
 pub mod explore;
 pub mod files;
@@ -10,6 +11,7 @@ pub mod grade;
 pub mod history;
 pub mod lab;
 pub mod labs;
+pub mod output;
 pub mod report;
 pub mod simulation;
 pub mod variant;

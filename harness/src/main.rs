@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::{
     cluster::warden,
+    output,
     verbs::{audit, check, explore, grade, overview, replay, reset, run, shrink},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +25,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// Break a distributed service, see why, mend it.
 #[derive(Parser)]
-#[command(name = "cargo lab", bin_name = "cargo lab", version)]
+#[command(name = "cargo lab", bin_name = "cargo lab", version, term_width = output::columns())]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
     match obey(cli) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::say(format_args!("error: {error:#}"));
             EXIT_HARNESS.into()
         }
     }
@@ -102,7 +103,7 @@ fn end_on_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         report(panic);
-        eprintln!("error: the harness itself failed, which says nothing about the lab");
+        output::say("error: the harness itself failed, which says nothing about the lab");
         exit(EXIT_HARNESS.into());
     }));
 }
@@ -122,7 +123,7 @@ fn end_on_signals() {
                 _ = terminate.recv() => {}
                 _ = user_defined.recv() => panic!("asked to, by SIGUSR1"),
             }
-            eprintln!("\nstopped: nothing was graded, and nothing is left running");
+            output::say("\nstopped: nothing was graded, and nothing is left running");
             exit(EXIT_INTERRUPTED);
         });
     });

@@ -38,6 +38,11 @@ impl Workspace {
     pub fn lab_dir(&self) -> PathBuf {
         self.path("target/lab")
     }
+
+    /// The folders of grades and other runs.
+    pub fn runs_dir(&self) -> PathBuf {
+        self.lab_dir().join("runs")
+    }
 }
 
 /// A path as shown to a person: relative to the working directory where it lies below that.

@@ -99,6 +99,26 @@ pub fn answers_are_here() -> bool {
     here
 }
 
+/// A checkout that shares everything with this one but what is built and what was graded.
+pub fn checkout() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    for entry in fs::read_dir(root()).expect("the checkout").flatten() {
+        if ![".git", "target"].iter().any(|name| entry.file_name() == *name) {
+            let link = folder.path().join(entry.file_name());
+            std::os::unix::fs::symlink(entry.path(), link).expect("a writable folder");
+        }
+    }
+    folder
+}
+
+/// Every line is at most so wide, but for commands and paths that can be copied.
+pub fn fits(text: &str, columns: usize) {
+    for line in text.lines() {
+        let can_be_copied = ["cargo lab ", "target/lab/"].iter().any(|it| line.contains(it));
+        assert!(can_be_copied || line.chars().count() <= columns, "{columns}: {line}\n{text}");
+    }
+}
+
 /// A submission for the lock lab: its pristine gap files after `edit` has changed one of them.
 pub fn submission(file: &str, edit: impl Fn(String) -> String) -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");

@@ -26,8 +26,10 @@ use serde_json::Value;
 
 use self::compiler::Compiler;
 use crate::{
+    clean,
     cluster::warden::Warden,
     lab::Lab,
+    output,
     variant::{GapTexts, Variant},
     workspace::Workspace,
 };
@@ -36,6 +38,8 @@ use crate::{
 const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
 /// How many programs are kept.
 const KEPT_PROGRAMS: usize = 40;
+/// How many characters of one message of the compiler are shown.
+const MOST_RENDERED: usize = 20_000;
 /// What of the workspace goes into a lab's program, besides the lab itself.
 const SHARED_SOURCES: [&str; 5] =
     ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "proto", "labs/node"];
@@ -270,9 +274,10 @@ fn compile(
         let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
         if let Some(error) = compile_error(&message["message"]) {
             let rendered = message["message"]["rendered"].as_str().unwrap_or_default();
+            let rendered = clean::shortened(rendered.trim_end(), MOST_RENDERED);
             match console::colors_enabled_stderr() {
-                true => eprint!("{rendered}"),
-                false => eprint!("{}", console::strip_ansi_codes(rendered)),
+                true => output::say(rendered + "\n"),
+                false => output::say(console::strip_ansi_codes(&rendered) + "\n"),
             }
             errors.extend(error);
         }
@@ -296,9 +301,9 @@ fn compile_error(message: &Value) -> Option<Option<CompileError>> {
     let spans = message["spans"].as_array().into_iter().flatten();
     let span = spans.clone().find(|span| span["is_primary"] == true);
     Some(span.map(|span| CompileError {
-        file: span["file_name"].as_str().unwrap_or_default().to_owned(),
+        file: clean::sentence(span["file_name"].as_str().unwrap_or_default()),
         line: span["line_start"].as_u64().unwrap_or_default(),
-        message: message["message"].as_str().unwrap_or_default().to_owned(),
+        message: clean::sentence(message["message"].as_str().unwrap_or_default()),
     }))
 }
 

@@ -3,6 +3,8 @@
 pub mod linearizable;
 pub mod progress;
 
+use crate::clean;
+
 /// What a check or a bound found, by the name that a scenario gives it.
 pub type Named<T> = (String, T);
 
@@ -52,10 +54,5 @@ const LEGIBLE: usize = 60;
 
 /// The two ends of a text that is too long for a sentence.
 pub fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= LEGIBLE {
-        return text.to_owned();
-    }
-    let (head, tail) = (text.chars().take(LEGIBLE / 2), text.chars().skip(count - LEGIBLE / 2));
-    head.chain(['…']).chain(tail).collect()
+    clean::shortened(text, LEGIBLE)
 }

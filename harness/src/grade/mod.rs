@@ -30,6 +30,7 @@ use crate::{
     cluster::warden::Warden,
     files::{read_json, write_json},
     lab::{Lab, Milestone},
+    output,
     variant::Variant,
     verdict::Verdict,
     workspace::Workspace,
@@ -151,7 +152,7 @@ pub fn grade(
             grade.score = grade.milestones.iter().map(|milestone| milestone.points).sum();
         }
         Err(BuildError::Compile { sentence, errors, wall_ms }) => {
-            eprintln!("{sentence}");
+            output::say(sentence);
             grade.build = graded::Build { ok: false, wall_ms, errors };
             let broken = |milestone: &&Milestone| sum_up_broken(milestone);
             grade.milestones = milestones.iter().map(broken).collect();

@@ -15,6 +15,7 @@ use super::{
     watch::{Observed, Trial},
 };
 use crate::{
+    clean,
     cluster::{
         Cluster,
         process::{ProcessCluster, Spec},
@@ -110,6 +111,13 @@ pub struct Outcome {
     pub run_dir: PathBuf,
 }
 
+impl Outcome {
+    fn blame_harness(&mut self, error: &anyhow::Error) {
+        self.verdict = Verdict::HarnessError;
+        self.story = clean::sentence(&format!("The harness failed, not the lab: {error:#}."));
+    }
+}
+
 /// Runs `plan` to its verdict with no other run beside it. It needs a thread of its own, which must
 /// live as long as the run. A schedule of which some fault hit nothing is drawn anew.
 pub fn execute_alone(plan: &Plan, warden: &Warden) -> Outcome {
@@ -160,8 +168,7 @@ pub(super) fn execute(
                 }
             }
             Err(error) => {
-                outcome.verdict = Verdict::HarnessError;
-                outcome.story = format!("The harness failed, not the lab: {error:#}.");
+                outcome.blame_harness(&error);
                 break;
             }
         }
@@ -173,8 +180,7 @@ pub(super) fn execute(
 /// Writes the outcome into its run's folder; a disk that refuses is the harness's failure.
 pub fn keep(mut outcome: Outcome) -> Outcome {
     if let Err(error) = write_json(&outcome.run_dir.join("verdict.json"), &outcome) {
-        outcome.verdict = Verdict::HarnessError;
-        outcome.story = format!("The harness failed, not the lab: {error:#}.");
+        outcome.blame_harness(&error);
     }
     outcome
 }

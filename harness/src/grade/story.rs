@@ -3,17 +3,20 @@
 use super::reason::Reason;
 use crate::{
     checker::{Finding, seconds},
+    clean,
     fabric::fault::{Fault, Mode, Phase, Shape, Sighting, Struck},
 };
 
 /// Tells why a run has its verdict; empty when there is nothing to tell.
 pub fn tell(reason: &Reason, struck: &[Struck]) -> String {
-    let Some(finding) = &reason.finding else { return reason.sentence.clone() };
+    // It may quote what nodes said.
+    let sentence = clean::sentence(&reason.sentence);
+    let Some(finding) = &reason.finding else { return sentence };
     let before = match fault_before(finding, struck) {
         Some(fault) => format!("Before it, {}.", describe(fault)),
         None => "Nothing had been broken shortly before it.".to_owned(),
     };
-    format!("{} {before}", reason.sentence)
+    format!("{sentence} {before}")
 }
 
 /// How long before the beginning of a finding a fault may be over and still be told, in

@@ -3,23 +3,30 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use comfy_table::{
-    Cell, Color, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
+    Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, Table,
+    presets::UTF8_HORIZONTAL_ONLY,
 };
 use console::{Term, style};
 use indicatif::{ProgressBar, ProgressStyle};
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::{
+    clean,
     grade::{
         Watcher,
         graded::{Grade, Milestone as Graded},
         run::Outcome,
     },
     lab::{Lab, Milestone},
+    output,
     verdict::Verdict,
 };
 
-/// Longer lines are hard to read on the widest of screens.
-const WIDEST: usize = 110;
+/// The columns of the table, and how wide a terminal must be to have room for each.
+const HEADER: [(&str, usize); 6] =
+    [("milestone", 0), ("", 100), ("verdict", 0), ("runs held", 60), (BITES, 80), ("points", 0)];
+/// The only column that is broken into lines.
+const BITES: &str = "faults that bit";
 
 /// Shows progress on standard error: a bar on a terminal, a line for each failure elsewhere.
 pub struct Progress {
@@ -34,7 +41,7 @@ impl Progress {
         bar.set_style(
             ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template"),
         );
-        Self { bar, what }
+        Self { bar, what: clean::sentence(&what) }
     }
 
     /// Clears the bar away.
@@ -45,7 +52,7 @@ impl Progress {
     fn say(&self, text: &str) {
         match Term::stderr().is_term() {
             true => self.bar.set_message(text.to_owned()),
-            false => eprintln!("{text}"),
+            false => output::say(text),
         }
     }
 }
@@ -68,7 +75,7 @@ impl Watcher for Progress {
         if outcome.verdict != Verdict::Passed {
             let line =
                 format!("  {} seed {}: {}", milestone.id, outcome.seed, coloured(outcome.verdict));
-            print_beside(&self.bar, &line);
+            say_beside(&self.bar, &line);
         }
     }
 
@@ -77,11 +84,11 @@ impl Watcher for Progress {
     }
 }
 
-/// Prints a line above `bar`, or where there is no terminal, and so no bar, by itself.
-pub fn print_beside(bar: &ProgressBar, line: &str) {
+/// Says a line above `bar`, or where there is no terminal, and so no bar, by itself.
+pub fn say_beside(bar: &ProgressBar, line: &str) {
     match Term::stderr().is_term() {
         true => bar.println(line),
-        false => eprintln!("{line}"),
+        false => output::say(line),
     }
 }
 
@@ -96,27 +103,13 @@ fn coloured(verdict: Verdict) -> console::StyledObject<&'static str> {
 
 /// Prints a grade: the table, the stories, and what to do next.
 pub fn print(lab: &Lab, grade: &Grade) {
-    println!("{}", table(grade));
-    let mut stories = String::new();
+    output::print(table(grade, output::columns()));
     for milestone in &grade.milestones {
         if let Some(run) = worst(milestone) {
-            let promise = lab.milestones.iter().find(|known| known.id == milestone.id);
-            let promise = promise.map(|milestone| milestone.promise.as_str()).unwrap_or_default();
-            stories += &format!(
-                "\n{} ({}), seed {}, scenario {}\n{}\n{}\n  again:    {}\n",
-                style(&milestone.id).bold(),
-                milestone.verdict,
-                run.seed,
-                run.scenario,
-                labelled("promised", promise),
-                labelled("happened", &run.story),
-                // Never broken up, so that it can be copied.
-                run.replay,
-            );
+            print_story(lab, milestone, run);
         }
     }
-    print!("{stories}");
-    println!(
+    output::print(wrapped(&format!(
         "\n{} {} of {} points for {} ({}), in {:.1} s",
         style("score:").bold(),
         grade.score,
@@ -124,49 +117,82 @@ pub fn print(lab: &Lab, grade: &Grade) {
         grade.lab,
         grade.variant,
         Duration::from_millis(grade.wall_ms).as_secs_f64(),
-    );
+    )));
     if grade.variant == "mine" {
-        println!("next:  {}", next_step(lab, grade));
+        print_next_step(lab, grade);
     }
+}
+
+fn print_story(lab: &Lab, milestone: &Graded, run: &Outcome) {
+    let promise = lab.milestones.iter().find(|known| known.id == milestone.id);
+    let promise = promise.map(|milestone| milestone.promise.as_str()).unwrap_or_default();
+    let (id, verdict) = (style(&milestone.id).bold(), milestone.verdict);
+    let Outcome { seed, scenario, .. } = run;
+    output::print(wrapped(&format!("\n{id} ({verdict}), seed {seed}, scenario {scenario}")));
+    output::print(labelled("promised", promise));
+    output::print(labelled("happened", &run.story));
+    // Never broken up, so that it can be copied.
+    output::print(format_args!("  again:    {}", run.replay));
 }
 
 /// What a learner may do next.
-fn next_step(lab: &Lab, grade: &Grade) -> String {
-    let name = &grade.lab;
-    if !grade.build.ok {
-        return format!("make it compile, then cargo lab grade {name}");
-    }
+fn print_next_step(lab: &Lab, grade: &Grade) {
+    let again = format!("cargo lab grade {}", grade.lab);
     let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
-    let Some(open) = open else {
-        return match grade.milestones.len() == lab.milestones.len() {
-            true => format!("other schedules: cargo lab grade {name} --seed 100 --runs 20"),
-            false => format!("the other milestones: cargo lab grade {name}"),
-        };
-    };
-    let known = lab.milestones.iter().find(|known| known.id == open.id);
-    let gap = known.map_or(0, |it| it.gap);
-    let needs: Vec<_> = known.into_iter().flat_map(Milestone::needs).collect();
-    let needs = match &needs[..] {
-        [first @ .., last] if !first.is_empty() => {
-            let first: Vec<_> = first.iter().map(u32::to_string).collect();
-            format!("\n       (it passes when gaps {} and {last} are closed)", first.join(", "))
+    let proves_nothing = open
+        .is_some_and(|open| matches!(open.verdict, Verdict::HarnessError | Verdict::Inconclusive));
+    let known = open.and_then(|open| lab.milestones.iter().find(|known| known.id == open.id));
+    let (words, command) = match known {
+        _ if !grade.build.ok => ("make it compile, then".to_owned(), again),
+        Some(Milestone { id, .. }) if proves_nothing => (
+            format!("{id} says nothing about your code yet; try it again:"),
+            format!("{again} --milestone {id}"),
+        ),
+        Some(Milestone { gap, id, .. }) => (
+            format!("read about gap {gap} in labs/{}/README.md, mend it, then", grade.lab),
+            format!("{again} --milestone {id}"),
+        ),
+        None if grade.milestones.len() == lab.milestones.len() => {
+            ("try other schedules:".to_owned(), format!("{again} --seed 100 --runs 20"))
         }
-        _ => String::new(),
+        None => ("grade the other milestones:".to_owned(), again),
     };
-    format!(
-        "read about gap {gap} in labs/{name}/README.md, mend it, then\n       \
-         cargo lab grade {name} --milestone {}{needs}",
-        open.id
-    )
+    output::print(labelled("next", &words));
+    output::print(format_args!("            {command}"));
+    let needs: Vec<_> = known.into_iter().flat_map(Milestone::needs).collect();
+    if let [first @ .., last] = &needs[..]
+        && !first.is_empty()
+        && grade.build.ok
+        && !proves_nothing
+    {
+        let first: Vec<_> = first.iter().map(u32::to_string).collect();
+        let needs = format!("it passes when gaps {} and {last} are closed", first.join(", "));
+        output::print(labelled("needs", &needs));
+    }
 }
 
-/// Text after a label, wrapped to the terminal's width.
+/// The text, broken into lines that are no wider than they may be.
+pub fn wrapped(text: &str) -> String {
+    wrapped_after("", text)
+}
+
+/// The same, a little to the right.
+pub fn indented(text: &str) -> String {
+    wrapped_after("  ", text)
+}
+
+/// The same, after a label.
 pub fn labelled(label: &str, text: &str) -> String {
-    let first = format!("  {:<10}", format!("{label}:"));
+    wrapped_after(&format!("  {:<10}", format!("{label}:")), text)
+}
+
+fn wrapped_after(first: &str, text: &str) -> String {
     let rest = " ".repeat(first.len());
-    let width = textwrap::termwidth().min(WIDEST);
-    let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
-    textwrap::fill(text, options.break_words(false))
+    // Names and paths stay in one piece where there is room.
+    let options = Options::new(output::columns())
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    textwrap::fill(text, options.initial_indent(first).subsequent_indent(&rest))
 }
 
 /// The run to tell of: the first of those with the milestone's verdict, unless all is well.
@@ -175,11 +201,22 @@ fn worst(milestone: &Graded) -> Option<&Outcome> {
     milestone.runs.iter().find(|run| failed && run.verdict == milestone.verdict)
 }
 
-fn table(grade: &Grade) -> Table {
+fn table(grade: &Grade, columns: usize) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["milestone", "", "verdict", "runs held", "faults that bit", "points"]);
+    table.set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+    let has_room = |(_, needed): &(&str, usize)| columns >= *needed;
+    let header: Vec<_> = HEADER.into_iter().filter(has_room).map(|(name, _)| name).collect();
+    table.set_header(&header);
+    for (column, name) in table.column_iter_mut().zip(header) {
+        if name != BITES {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    let in_room = |cells: [Cell; 6]| {
+        HEADER.into_iter().zip(cells).filter(move |(column, _)| has_room(column))
+    };
     for milestone in &grade.milestones {
         let held = milestone.runs.iter().filter(|run| run.verdict == Verdict::Passed).count();
         let spared = match milestone.spared {
@@ -191,14 +228,17 @@ fn table(grade: &Grade) -> Table {
             Verdict::Wrong | Verdict::Slow | Verdict::Broken => Color::Red,
             Verdict::Inconclusive | Verdict::HarnessError => Color::Yellow,
         };
-        table.add_row([
-            Cell::new(&milestone.id),
-            Cell::new(&milestone.title),
-            Cell::new(milestone.verdict).fg(colour),
-            Cell::new(format!("{held} of {}{spared}", milestone.runs.len())),
-            Cell::new(bites(milestone)),
-            Cell::new(format!("{} of {}", milestone.points, milestone.max_points)),
-        ]);
+        table.add_row(
+            in_room([
+                Cell::new(&milestone.id),
+                Cell::new(&milestone.title),
+                Cell::new(milestone.verdict).fg(colour),
+                Cell::new(format!("{held} of {}{spared}", milestone.runs.len())),
+                Cell::new(bites(milestone)),
+                Cell::new(format!("{} of {}", milestone.points, milestone.max_points)),
+            ])
+            .map(|(_, cell)| cell),
+        );
     }
     table
 }
@@ -213,7 +253,8 @@ fn bites(milestone: &Graded) -> String {
     }
     let shown: Vec<_> = by_kind
         .into_iter()
-        .map(|(kind, (bit, injected))| format!("{kind} {bit} of {injected}"))
+        // Held together by spaces at which no line is broken.
+        .map(|(kind, (bit, injected))| format!("{kind}\u{a0}{bit}\u{a0}of\u{a0}{injected}"))
         .collect();
     match shown.is_empty() {
         true => "none wanted".to_owned(),

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 
 use crate::{
     checker::linearizable::{self, Budget, Impossible, RanOut, Verdict},
+    clean,
     history::{
         self,
         values::{Model, ValueHistory},
     },
     labs::lock,
+    output,
     report::terminal::labelled,
 };
 
@@ -69,16 +71,17 @@ pub fn run(args: &Args) -> Result<u8> {
         Kind::Lock => judge_locks(args)?,
     };
     let Judgement { verdict, exit_code, operations, why, details } = judgement;
+    let why = why.map(|why| clean::sentence(&why));
     if args.json {
         let mut report = json!({ "verdict": verdict, "operations": operations, "why": why });
         if let (Value::Object(report), Value::Object(details)) = (&mut report, details) {
             report.extend(details);
         }
-        println!("{report}");
+        output::print(report);
     } else {
-        println!("{verdict}: {operations} operations");
+        output::print(format_args!("{verdict}: {operations} operations"));
         if let Some(why) = why {
-            println!("{}", labelled("why", &why));
+            output::print(labelled("why", &why));
         }
     }
     Ok(exit_code)

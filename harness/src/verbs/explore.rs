@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Code, simulation_of};
 use crate::{
+    clean,
     cluster::{simulated::store::DiskKind, warden::Warden},
     explore::{
         self, Failure, Found, Limits,
@@ -16,7 +17,8 @@ use crate::{
     },
     grade::{self, run::Inputs},
     lab::Lab,
-    report::terminal::{labelled, print_beside},
+    output,
+    report::terminal::{labelled, say_beside, wrapped},
     simulation::Report,
     variant::Variant,
     verdict::Verdict,
@@ -115,22 +117,22 @@ pub fn run(args: &Args) -> Result<u8> {
         seed: drawn.plan.seed,
         redraws: 0,
     };
-    sum_up(&lab, &variant, &found);
-    if found.failures.is_empty() {
-        return Ok(Verdict::Passed.exit_code());
+    let mut first_dir = None;
+    if !found.failures.is_empty() {
+        let name = format!("{}-{}-explore", lab.name, variant.slug());
+        let dir = grade::new_runs_dir(&workspace.runs_dir(), &name)?;
+        let mut runner = Runner::new(&program, &warden);
+        for Failure { drawn, report } in found.failures.iter().take(KEPT) {
+            let run_dir = dir.join(&drawn.milestone).join(drawn.plan.seed.to_string());
+            if !report.hash.is_empty() {
+                keep(&run_dir, &inputs(drawn), &drawn.plan, report, &mut runner)?;
+            }
+            first_dir.get_or_insert(run_dir);
+        }
     }
-    let name = format!("{}-{}-explore", lab.name, variant.slug());
-    let dir = grade::new_runs_dir(&workspace.lab_dir().join("runs"), &name)?;
-    let mut runner = Runner::new(&program, &warden);
-    for (index, failure) in found.failures.iter().take(KEPT).enumerate() {
-        let Failure { drawn, report } = failure;
-        let run_dir = dir.join(&drawn.milestone).join(drawn.plan.seed.to_string());
-        if !report.hash.is_empty() {
-            keep(&run_dir, &inputs(drawn), &drawn.plan, report, &mut runner)?;
-        }
-        if index == 0 {
-            tell(failure, &run_dir);
-        }
+    sum_up(&lab, &variant, &found);
+    if let (Some(failure), Some(run_dir)) = (found.failures.first(), first_dir) {
+        tell(failure, &run_dir);
     }
     Ok(Verdict::gravest(found.failures.iter().map(|it| it.report.verdict)).exit_code())
 }
@@ -139,34 +141,34 @@ fn sum_up(lab: &Lab, variant: &Variant, found: &Found) {
     let seconds = found.took.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = found.schedules as f64 / seconds.max(0.001);
-    println!(
+    output::print(wrapped(&format!(
         "{} ({variant}): {} schedules in {seconds:.1} s ({rate:.0} a second), {} failed",
         lab.name,
         found.schedules,
         found.failures.len()
-    );
+    )));
 }
 
 fn tell(failure: &Failure, run_dir: &Path) {
     let Failure { drawn, report } = failure;
     let plan = &drawn.plan;
-    println!(
-        "\nseed {} ({}), of milestone {}, scenario {}: {} faults, {} operations\n{}",
+    output::print(wrapped(&format!(
+        "\nseed {} ({}), of milestone {}, scenario {}: {} faults, {} operations",
         plan.seed,
         report.verdict,
         drawn.milestone,
         plan.scenario.name,
         plan.schedule.len(),
         report.operations,
-        labelled("happened", &report.story)
-    );
+    )));
+    output::print(labelled("happened", &report.story));
     if report.hash.is_empty() {
         return;
     }
     let dir = shown(run_dir);
-    println!("  again:    cargo lab replay {dir}");
-    println!("  smaller:  cargo lab shrink {dir}");
-    println!("  for real: cargo lab replay --processes {dir}");
+    output::print(format_args!("  again:    cargo lab replay {dir}"));
+    output::print(format_args!("  smaller:  cargo lab shrink {dir}"));
+    output::print(format_args!("  for real: cargo lab replay --processes {dir}"));
 }
 
 /// Shows the rate while it goes on.
@@ -182,7 +184,7 @@ impl Progress {
         };
         let template = "{spinner} {pos}/{len} schedules of {msg}, {per_sec}, {elapsed}";
         bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
-        bar.set_message(what.to_owned());
+        bar.set_message(clean::sentence(what));
         Self { bar }
     }
 
@@ -191,7 +193,7 @@ impl Progress {
         if report.failed() {
             let seed = drawn.plan.seed;
             let line = format!("  {} seed {seed}: {}", drawn.milestone, report.verdict);
-            print_beside(&self.bar, &line);
+            say_beside(&self.bar, &line);
         }
     }
 }

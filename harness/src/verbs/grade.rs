@@ -1,8 +1,9 @@
 //! `lab grade`: builds a variant, breaks it, and says milestone by milestone what held.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use nix::unistd::{AccessFlags, access};
 
 use super::Code;
 use crate::{
@@ -43,6 +44,9 @@ pub struct Args {
 /// When the arguments make no sense or the harness fails.
 pub fn run(args: Args) -> Result<u8> {
     let (workspace, lab, variant) = args.code.find()?;
+    if let Some(file) = &args.json {
+        check_writable(file)?;
+    }
     let progress = Progress::new(format!("{} ({variant})", lab.name));
     let request = Request {
         variant,
@@ -57,9 +61,24 @@ pub fn run(args: Args) -> Result<u8> {
     let graded = grade::grade(&workspace, &lab, &request, &warden, &progress);
     progress.finish();
     let (grade, _) = graded?;
+    let written = args.json.map_or(Ok(()), |file| write_json(&file, &grade));
     terminal::print(&lab, &grade);
-    if let Some(file) = args.json {
-        write_json(&file, &grade)?;
-    }
+    written?;
     Ok(grade.verdict().exit_code())
+}
+
+/// Whether the file can be written, as far as that can be known beforehand.
+fn check_writable(file: &Path) -> Result<()> {
+    let shown = file.display();
+    ensure!(!file.is_dir(), "--json {shown}: this is a folder; name a file in it");
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir(),
+        "--json {shown}: there is no folder {}; make it first",
+        folder.display()
+    );
+    let place = if file.exists() { file } else { folder };
+    access(place, AccessFlags::W_OK)
+        .with_context(|| format!("--json {shown}: it cannot be written; name another file"))
 }

@@ -16,6 +16,7 @@ use crate::{
     build::{self, BuildError, Kind, Program},
     cluster::warden::Warden,
     lab::Lab,
+    output,
     variant::Variant,
     workspace::Workspace,
 };
@@ -65,7 +66,7 @@ fn simulation_of(
     variant.gap_texts(workspace, lab)?;
     let kind = if unoptimised { Kind::SlowSimulation } else { Kind::Simulation };
     if !workspace.target().join("sim").is_dir() {
-        eprintln!("building the simulation for the first time: this takes some minutes");
+        output::say("building the simulation for the first time: this takes some minutes");
     }
     build(workspace, lab, variant, kind, warden)
 }
@@ -77,11 +78,11 @@ fn build(
     kind: Kind,
     warden: &Warden,
 ) -> Result<Option<Program>> {
-    eprintln!("building {} ({variant})", lab.name);
+    output::say(format_args!("building {} ({variant})", lab.name));
     match build::build(workspace, lab, variant, kind, warden) {
         Ok(program) => Ok(Some(program)),
         Err(BuildError::Compile { sentence, .. }) => {
-            eprintln!("{sentence}");
+            output::say(sentence);
             Ok(None)
         }
         Err(BuildError::Harness(error)) => Err(error),

@@ -3,10 +3,16 @@
 use std::fs;
 
 use anyhow::Result;
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use console::style;
 
 use crate::{
-    files::read_json, grade::graded::Grade, lab::Lab, verdict::Verdict, workspace::Workspace,
+    files::read_json,
+    grade::graded::Grade,
+    lab::Lab,
+    output,
+    report::terminal::{labelled, wrapped},
+    verdict::Verdict,
+    workspace::Workspace,
 };
 
 /// Prints the overview.
@@ -15,22 +21,18 @@ use crate::{
 /// When a lab cannot be read.
 pub fn run() -> Result<u8> {
     let workspace = Workspace::find()?;
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["lab", "", "your last grade", "next"]);
     for name in Lab::names(&workspace)? {
         let lab = Lab::load(&workspace, &name)?;
-        let last = last_grade(&workspace, &lab);
-        let (score, next) = match &last {
-            None => ("none yet".to_owned(), format!("cargo lab grade {name}")),
-            Some(grade) => {
-                let score = format!("{} of {} points", grade.score, grade.max_score);
-                (score, next_command(grade))
-            }
+        let (points, next) = match &last_grade(&workspace, &lab) {
+            None => ("not graded yet".to_owned(), format!("cargo lab grade {name}")),
+            Some(grade) => (format!("{} of {}", grade.score, grade.max_score), next_command(grade)),
         };
-        table.add_row([name.clone(), lab.title, score, next]);
+        output::print(wrapped(&format!("{}: {}", style(&name).bold(), lab.title)));
+        output::print(labelled("points", &points));
+        // Never broken up, so that it can be copied.
+        output::print(format_args!("  next:     {next}\n"));
     }
-    println!("{table}\nEach lab's handout is labs/LAB/README.md. All commands: cargo lab --help");
+    output::print("The handouts are labs/LAB/README.md.\nAll commands: cargo lab --help");
     Ok(0)
 }
 
@@ -38,13 +40,13 @@ fn next_command(grade: &Grade) -> String {
     let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
     match open {
         Some(open) => format!("cargo lab grade {} --milestone {}", grade.lab, open.id),
-        None => "done: try another seed with --seed".to_owned(),
+        None => format!("cargo lab grade {} --seed 100 --runs 20", grade.lab),
     }
 }
 
 /// The last grade of the learner's own code, all milestones of it.
 fn last_grade(workspace: &Workspace, lab: &Lab) -> Option<Grade> {
-    let runs = fs::read_dir(workspace.lab_dir().join("runs")).ok()?;
+    let runs = fs::read_dir(workspace.runs_dir()).ok()?;
     let mut dirs: Vec<_> = runs.flatten().map(|entry| entry.path()).collect();
     dirs.sort();
     let whole = |grade: &Grade| {

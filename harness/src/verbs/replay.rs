@@ -19,10 +19,11 @@ use crate::{
         run::{self, Inputs, Outcome, Plan},
     },
     lab::{Lab, Scenario},
-    report::terminal::labelled,
+    output,
+    report::terminal::{labelled, wrapped},
     variant::Variant,
     verdict::Verdict,
-    workspace::Workspace,
+    workspace::{Workspace, shown},
 };
 
 /// Which run is to be tried again.
@@ -84,10 +85,10 @@ impl Replay<'_> {
     }
 
     fn on_processes(&self, scenario: Scenario, schedule: Vec<Entry>) -> Result<u8> {
-        println!(
+        output::print(wrapped(
             "The same schedule on new processes, so the same faults at the same messages; what \
-             lies between them may take another order."
-        );
+             lies between them may take another order.",
+        ));
         let variant: Variant = self.inputs.variant.parse()?;
         let build = || program_of(&self.workspace, &self.lab, &variant, &self.warden);
         // What was simulated was another program.
@@ -120,13 +121,10 @@ impl Replay<'_> {
         let outcome = keep(&self.new_dir()?, &inputs, plan, &report, &mut runner)?;
         self.compare(&outcome);
         let same = outcome.hash == self.recorded.hash;
-        println!(
-            "  {}",
-            match same {
-                true => "the same run, bit for bit",
-                false => "not the same run: the code is not what it was",
-            }
-        );
+        output::print(match same {
+            true => "  the same run, bit for bit",
+            false => "  not the same run: the code is not what it was",
+        });
         Ok(u8::from(outcome.verdict != self.recorded.verdict))
     }
 
@@ -146,22 +144,24 @@ impl Replay<'_> {
         let built = build()?;
         let is_comparable = !self.args.processes && !self.args.unoptimised;
         if built.as_ref().is_some_and(|it| is_comparable && it.fingerprint != *fingerprint) {
-            println!("The code of {variant} has changed since: this runs it as it is now.");
+            let now = "has changed since: this runs it as it is now.";
+            output::print(wrapped(&format!("The code of {variant} {now}")));
         }
         Ok(built)
     }
 
     fn new_dir(&self) -> Result<PathBuf> {
         let name = format!("{}-replay", self.lab.name);
-        let dir = grade::new_runs_dir(&self.workspace.lab_dir().join("runs"), &name)?;
+        let dir = grade::new_runs_dir(&self.workspace.runs_dir(), &name)?;
         Ok(dir.join(&self.inputs.milestone).join(self.inputs.seed.to_string()))
     }
 
     fn compare(&self, outcome: &Outcome) {
-        println!("  recorded: {}\n  now:      {}", self.recorded.verdict, outcome.verdict);
+        output::print(labelled("recorded", self.recorded.verdict.word()));
+        output::print(labelled("now", outcome.verdict.word()));
         if !outcome.story.is_empty() {
-            println!("{}", labelled("happened", &outcome.story));
+            output::print(labelled("happened", &outcome.story));
         }
-        println!("  kept in:  {}", crate::workspace::shown(&outcome.run_dir));
+        output::print(format_args!("  kept in:  {}", shown(&outcome.run_dir)));
     }
 }

@@ -1,13 +1,10 @@
 //! `lab reset`: puts the pristine gap files back, after asking.
 
-use std::{
-    fs,
-    io::{self, Write},
-};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 
-use crate::{lab::Lab, variant, workspace::Workspace};
+use crate::{lab::Lab, output, report::terminal::wrapped, variant, workspace::Workspace};
 
 /// Which lab is to be reset.
 #[derive(clap::Args, Debug)]
@@ -29,25 +26,26 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let changed: Vec<_> = starter.iter().filter(|(path, text)| is_changed(path, text)).collect();
     if changed.is_empty() {
-        println!("labs/{} is as it was handed out; there is nothing to reset.", lab.name);
+        let same = "is as it was handed out; there is nothing to reset.";
+        output::print(wrapped(&format!("labs/{} {same}", lab.name)));
         return Ok(0);
     }
-    println!("This throws away what you have written in labs/{}:", lab.name);
+    let what = format!("This throws away what you have written in labs/{}:", lab.name);
+    output::print(wrapped(&what));
     for (path, _) in &changed {
-        println!("  {}", path.display());
+        output::print(format_args!("  {}", path.display()));
     }
-    print!("Go on? Type yes: ");
-    io::stdout().flush()?;
+    output::print("Go on? Type yes:");
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     if answer.trim() != "yes" {
-        println!("Nothing was changed.");
+        output::print("Nothing was changed.");
         return Ok(0);
     }
     for (path, text) in changed {
         let path = lab.dir.join(path);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("labs/{} is as it was handed out.", lab.name);
+    output::print(format_args!("labs/{} is as it was handed out.", lab.name));
     Ok(0)
 }

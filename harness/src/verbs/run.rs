@@ -15,6 +15,8 @@ use crate::{
     fabric::{Fabric, RunClock, record::Recorder},
     grade::new_runs_dir,
     lab::MAX_NODES,
+    output,
+    report::terminal::wrapped,
     verdict::Verdict,
     workspace::shown,
 };
@@ -42,7 +44,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let Some(program) = program_of(&workspace, &lab, &variant, &warden)? else {
         return Ok(Verdict::Broken.exit_code());
     };
-    let dir = new_runs_dir(&workspace.lab_dir().join("runs"), &format!("{}-run", lab.name))?;
+    let dir = new_runs_dir(&workspace.runs_dir(), &format!("{}-run", lab.name))?;
     let scenario = lab.milestones.iter().flat_map(|milestone| &milestone.scenario).next();
     let workload = scenario.context("a lab has scenarios")?.load_workload()?;
     let (recorder, _writer) = Recorder::start(&dir.join("messages.jsonl"))?;
@@ -64,13 +66,11 @@ pub fn run(args: &Args) -> Result<u8> {
         cluster.ready().await?;
         clock.start();
         for node in &nodes {
-            println!("{node}  {}", cluster.address(node));
+            output::print(format_args!("{node}  {}", cluster.address(node)));
         }
-        println!(
-            "Each serves the lab, grpc.health.v1 and reflection. Logs and messages between nodes \
-             are in\n{}. Ctrl-C ends them.",
-            shown(&dir)
-        );
+        let what = "Each serves the lab, grpc.health.v1 and reflection. Ctrl-C ends them. Logs and \
+                    messages between nodes are in";
+        output::print(format_args!("{}\n{}", wrapped(what), shown(&dir)));
         loop {
             cluster.fallen().map_or(Ok(()), Err)?;
             sleep(WATCH).await;

@@ -15,7 +15,8 @@ use crate::{
     files::read_json,
     grade::run::Inputs,
     lab::Lab,
-    report::terminal::labelled,
+    output,
+    report::terminal::{labelled, wrapped},
     variant::Variant,
     verdict::Verdict,
     workspace::{Workspace, shown},
@@ -63,17 +64,17 @@ pub fn run(args: &Args) -> Result<u8> {
     let (fingerprint, path) = (program.fingerprint, program.path);
     let inputs = Inputs { fingerprint, program: path, ..inputs };
     keep(&dir, &inputs, &small.plan, &small.report, &mut runner)?;
-    println!(
+    output::print(wrapped(&format!(
         "{} faults, {} operations → {}, {} ({} runs)",
         plan.schedule.len(),
         before.operations,
         count(small.plan.schedule.len(), "fault"),
         count(small.report.operations, "operation"),
         small.runs
-    );
-    println!("{}", labelled("happened", &small.report.story));
-    println!("  again:    cargo lab replay {}", shown(&dir));
-    println!("  for real: cargo lab replay --processes {}", shown(&dir));
+    )));
+    output::print(labelled("happened", &small.report.story));
+    output::print(format_args!("  again:    cargo lab replay {}", shown(&dir)));
+    output::print(format_args!("  for real: cargo lab replay --processes {}", shown(&dir)));
     Ok(0)
 }
 

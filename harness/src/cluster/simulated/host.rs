@@ -14,6 +14,7 @@ use node::host::{self, Host, Task};
 use tokio::runtime::TaskMeta;
 
 use super::watchdog;
+use crate::clean;
 
 /// Not polling the tasks of a node is a pause, dropping them is a crash.
 pub struct NodeHost {
@@ -184,13 +185,18 @@ pub fn note_panic(panic: &PanicHookInfo<'_>) -> bool {
         return false;
     }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    LAST_PANIC.set(format!("panicked at {place}: {}", message(panic.payload())));
+    let message = message(panic.payload());
+    LAST_PANIC.set(clean::sentence(&format!("panicked at {place}: {message}")));
     true
 }
 
 fn describe(payload: &(dyn Any + Send)) -> String {
     let noted = LAST_PANIC.take();
-    if noted.is_empty() { format!("panicked: {}", message(payload)) } else { noted }
+    if noted.is_empty() {
+        clean::sentence(&format!("panicked: {}", message(payload)))
+    } else {
+        noted
+    }
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

@@ -6,7 +6,7 @@ mod simulated;
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use console::style;
 
 use self::demands::{Demand, Row, rows};
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
     gaps::GapFile,
     grade::{self, Request},
     lab::Lab,
-    report::terminal::Progress,
+    output,
+    report::terminal::{Progress, indented, wrapped},
     variant::{Variant, starter},
     verdict::Verdict,
     workspace::Workspace,
@@ -95,34 +96,31 @@ fn audit(
     args: &Args,
     warden: &Warden,
 ) -> Result<usize> {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    let ids = lab.milestones.iter().map(|milestone| milestone.id.clone());
-    table.set_header(["variant".to_owned()].into_iter().chain(ids));
-    let mut unmet = Vec::new();
+    let (mut matrix, mut unmet) = (String::new(), Vec::new());
     for row in rows {
         let cells = grade_row(workspace, lab, row, args, warden)?;
         for sentence in unmet_in(row, lab, &cells) {
             // An audit takes hours: nobody should wait for the table.
-            eprintln!("unmet: {sentence}");
+            output::say(format_args!("unmet: {sentence}"));
             unmet.push(sentence);
         }
-        let shown = cells.iter().zip(&row.demands).map(|(cell, demand)| cell.show(*demand));
-        table.add_row([row.variant.to_string()].into_iter().chain(shown));
+        matrix += &show(row, lab, &cells);
     }
-    println!(
-        "{table}\n* is demanded: the starter and every wrong answer pass quiet, each wrong answer is"
-    );
-    println!("  caught by the milestone it names, each gap by its own, and the reference by none;");
-    println!("  a milestone passes when the gaps are closed that lab.toml names for it.");
     let ungraded = ungraded_gaps(lab)?;
+    output::print(matrix);
+    output::print(wrapped(
+        "* is demanded: the starter and every wrong answer pass quiet, each wrong answer is caught \
+         by the milestone it names, each gap by its own, and the reference by none; a milestone \
+         passes when the gaps are closed that lab.toml names for it.",
+    ));
     if !ungraded.is_empty() {
-        println!("No milestone grades these gaps yet: {ungraded:?}");
+        output::print(wrapped(&format!("No milestone grades these gaps yet: {ungraded:?}")));
     }
     match unmet.len() {
-        0 => println!("audit of {}: every demand is met", lab.name),
-        count => println!("audit of {}: {count} unmet\n  {}", lab.name, unmet.join("\n  ")),
+        0 => output::print(format_args!("audit of {}: every demand is met", lab.name)),
+        count => output::print(format_args!("audit of {}: {count} unmet", lab.name)),
     }
+    unmet.iter().for_each(|sentence| output::print(indented(sentence)));
     Ok(unmet.len())
 }
 
@@ -175,6 +173,22 @@ fn uncaught(cells: &[Cell]) -> usize {
     grades - (0..grades).filter(is_caught).count()
 }
 
+/// What each milestone said of the row, those left out that said nothing.
+fn show(row: &Row, lab: &Lab, cells: &[Cell]) -> String {
+    let said = lab.milestones.iter().zip(cells).zip(&row.demands);
+    let said = said.filter(|((_, cell), _)| !cell.0.is_empty());
+    let said: Vec<_> = said
+        .map(|((milestone, cell), demand)| {
+            format!("{}\u{a0}{}", milestone.id, cell.show(*demand))
+        })
+        .collect();
+    format!(
+        "{}\n{}\n",
+        style(&row.variant).bold(),
+        indented(&said.join("; ")).replace('\u{a0}', " ")
+    )
+}
+
 /// What is demanded of the row and was not so, one sentence each.
 fn unmet_in(row: &Row, lab: &Lab, cells: &[Cell]) -> Vec<String> {
     let mut unmet = Vec::new();
@@ -198,12 +212,12 @@ fn unmet_in(row: &Row, lab: &Lab, cells: &[Cell]) -> Vec<String> {
 }
 
 impl Cell {
-    /// The verdicts by how often they came, the demanded ones marked: `wrong* 20`.
+    /// The verdicts by how often they came, the demanded ones marked: `wrong* 20`, in one piece.
     fn show(&self, demand: Demand) -> String {
         let words: BTreeSet<_> = self.0.iter().map(|verdict| verdict.word()).collect();
         let mark = if demand == Demand::Nothing { "" } else { "*" };
         let count = |word: &str| self.0.iter().filter(|verdict| verdict.word() == word).count();
-        let show = |word: &&str| format!("{word}{mark} {}", count(word));
+        let show = |word: &&str| format!("{word}{mark}\u{a0}{}", count(word));
         words.iter().map(show).collect::<Vec<_>>().join(", ")
     }
 }
