@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{Done, checkout, command, fits, grade, lab, turn};
@@ -93,6 +94,118 @@ fn in_checkout(checkout: &TempDir, arguments: &[&str], message: &str) -> Command
     let mut command = command(arguments);
     command.current_dir(checkout.path()).env("CARGO", cargo);
     command
+}
+
+/// Grades what does not compile, in a checkout of its own.
+fn grade_broken(checkout: &TempDir, more: &[&str]) {
+    let arguments = [&["grade", "lock"], more].concat();
+    let done: Done = in_checkout(checkout, &arguments, "no").output().unwrap().into();
+    assert_eq!(done.code, 2, "{}{}", done.stdout, done.stderr);
+}
+
+fn overview(checkout: &TempDir) -> String {
+    let done: Done = command(&[]).current_dir(checkout.path()).output().unwrap().into();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    // Whether lines are broken is not the point.
+    done.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const MILESTONES: [(&str, u32); 7] = [
+    ("quiet", 10),
+    ("retry", 15),
+    ("expiry", 15),
+    ("majority", 15),
+    ("memory", 20),
+    ("fencing", 15),
+    ("stale-release", 10),
+];
+
+/// As if the learner's own lock had been graded in these milestones.
+fn graded(checkout: &TempDir, folder: &str, verdicts: &[(&str, &str)]) {
+    let milestone = |(id, verdict): &(&str, &str)| {
+        let max = MILESTONES.iter().find(|(known, _)| known == id).unwrap().1;
+        let points = if *verdict == "passed" { max } else { 0 };
+        json!({ "id": id, "title": "", "points": points, "max_points": max, "verdict": verdict,
+                "runs": [] })
+    };
+    let milestones: Vec<_> = verdicts.iter().map(milestone).collect();
+    let points = |field: &str| milestones.iter().filter_map(|it| it[field].as_u64()).sum::<u64>();
+    let grade = json!({
+        "format": 1, "lab": "lock", "variant": "mine", "engine": "process",
+        "score": points("points"), "max_score": points("max_points"), "wall_ms": 0,
+        "build": { "ok": true, "wall_ms": 0, "errors": [] }, "milestones": milestones,
+    });
+    let dir = checkout.path().join("target/lab/runs").join(folder);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("grade.json"), grade.to_string()).unwrap();
+}
+
+/// All milestones, of which one is not passed.
+fn all_but(open: &str) -> Vec<(&'static str, &'static str)> {
+    let verdict = |id| if id == open { "wrong" } else { "passed" };
+    MILESTONES.iter().map(|(id, _)| (*id, verdict(*id))).collect()
+}
+
+fn names(checkout: &TempDir) -> Vec<String> {
+    let runs = fs::read_dir(checkout.path().join("target/lab/runs")).unwrap().flatten();
+    let mut names: Vec<_> = runs.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_newest_verdict_counts_whatever_the_clock_says() {
+    let checkout = checkout();
+    // Graded where it is tomorrow already, or before the clock was set back.
+    let ahead = Timestamp::now().to_zoned(TimeZone::UTC).datetime() + 20.hours();
+    let ahead = format!("{}-lock-mine", ahead.strftime("%Y%m%d-%H%M%S"));
+    graded(&checkout, &ahead, &all_but("expiry"));
+    assert!(overview(&checkout).contains("85 of 100"), "{}", overview(&checkout));
+    grade_broken(&checkout, &[]);
+    assert!(overview(&checkout).contains("0 of 100"), "{}", overview(&checkout));
+    grade_broken(&checkout, &[]);
+    let names = names(&checkout);
+    assert_eq!((names.len(), &names[0]), (3, &ahead));
+}
+
+#[test]
+fn folders_of_runs_are_named_by_the_time_in_utc() {
+    let checkout = checkout();
+    let mut grade = in_checkout(&checkout, &["grade", "lock"], "no");
+    // Fourteen hours ahead.
+    assert_eq!(grade.env("TZ", "XXX-14").output().unwrap().status.code(), Some(2));
+    let name = &names(&checkout)[0];
+    let time = DateTime::strptime("%Y%m%d-%H%M%S", &name[..15]).unwrap();
+    let now = Timestamp::now().to_zoned(TimeZone::UTC).datetime();
+    assert!(time <= now && time > now - 1.hour(), "{name} at {now}");
+}
+
+#[test]
+fn grades_of_single_milestones_add_up() {
+    let checkout = checkout();
+    graded(&checkout, "20240101-000000-lock-mine", &all_but("expiry"));
+    graded(&checkout, "20240101-000000-lock-mine-2", &[("expiry", "passed")]);
+    graded(&checkout, "20240101-000001-lock-mine", &[("memory", "wrong")]);
+    let seen = overview(&checkout);
+    assert!(seen.contains("80 of 100") && seen.contains("--milestone memory"), "{seen}");
+    // The harness's own failure says nothing.
+    graded(&checkout, "20240101-000002-lock-mine", &[("expiry", "harness_error")]);
+    assert!(overview(&checkout).contains("80 of 100"));
+}
+
+#[test]
+fn many_grades_of_one_milestone_make_no_other_forgotten() {
+    let checkout = checkout();
+    graded(&checkout, "20240101-000000-lock-mine", &all_but("expiry"));
+    for number in 0..40 {
+        let folder = format!("20240102-0000{number:02}-lock-mine");
+        graded(&checkout, &folder, &[("expiry", "wrong")]);
+    }
+    grade_broken(&checkout, &["--milestone", "expiry"]);
+    let seen = overview(&checkout);
+    assert!(seen.contains("85 of 100") && seen.contains("--milestone expiry"), "{seen}");
+    // Thirty that failed, those that say how far the learner is, and the new one.
+    assert_eq!(names(&checkout).len(), 33);
 }
 
 /// What `lab` prints on a terminal that is so wide.

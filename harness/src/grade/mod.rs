@@ -4,6 +4,7 @@ pub mod driver;
 pub mod efficacy;
 pub mod graded;
 pub mod judge;
+mod kept;
 pub mod lateness;
 mod order;
 mod places;
@@ -13,14 +14,14 @@ pub mod story;
 pub mod watch;
 
 use std::{
-    fs,
     ops::Range,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+pub use self::kept::{new_runs_dir, progress};
 use self::{
     order::Planned,
     run::{Inputs, Outcome, Plan},
@@ -28,7 +29,7 @@ use self::{
 use crate::{
     build::{self, BuildError, Program},
     cluster::warden::Warden,
-    files::{read_json, write_json},
+    files::write_json,
     lab::{Lab, Milestone},
     output,
     variant::Variant,
@@ -100,10 +101,6 @@ pub trait Watcher: Sync {
     fn spared(&self);
 }
 
-/// How many grades are kept, and how many of those that went wrong.
-const KEPT_GRADES: usize = 10;
-const KEPT_FAILURES: usize = 30;
-
 /// The engine of every grade.
 pub const ENGINE: &str = "process";
 
@@ -124,7 +121,9 @@ pub fn grade(
     let milestones = lab.selected(&request.milestones)?;
     // A variant that does not exist is the caller's mistake, and found before anything is begun.
     request.variant.gap_texts(workspace, lab)?;
-    let dir = new_grade_dir(workspace, lab, &request.variant)?;
+    let runs = workspace.runs_dir();
+    kept::forget_old(&runs)?;
+    let dir = new_runs_dir(&runs, &format!("{}-{}", lab.name, request.variant.slug()))?;
     watcher.building();
     let mut grade = graded::Grade {
         format: 1,
@@ -210,65 +209,4 @@ fn sum_up(milestone: &Milestone, mut runs: Vec<Outcome>, planned: usize) -> grad
 
 fn sum_up_broken(milestone: &Milestone) -> graded::Milestone {
     graded::Milestone { verdict: Verdict::Broken, points: 0, ..sum_up(milestone, Vec::new(), 0) }
-}
-
-/// Makes the folder of a new grade, and removes those that are too old to keep.
-fn new_grade_dir(workspace: &Workspace, lab: &Lab, variant: &Variant) -> Result<PathBuf> {
-    let runs = workspace.lab_dir().join("runs");
-    fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
-    forget_old(&runs, &format!("-{}-mine", lab.name))?;
-    new_runs_dir(&runs, &format!("{}-{}", lab.name, variant.slug()))
-}
-
-/// Makes a folder in `runs` whose name starts with the time; a second one in the same second gets
-/// a number.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn new_runs_dir(runs: &Path, name: &str) -> Result<PathBuf> {
-    let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-    fs::create_dir_all(runs).with_context(|| format!("cannot make {}", runs.display()))?;
-    for number in 1.. {
-        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
-        let dir = runs.join(format!("{time}-{name}{suffix}"));
-        match fs::create_dir(&dir) {
-            Ok(()) => return Ok(dir),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot make {}", dir.display()));
-            }
-        }
-    }
-    unreachable!("some number is free")
-}
-
-/// Removes old grades, but never the newest one whose folder's name ends with `mine`: it is the
-/// learner's progress.
-fn forget_old(runs: &Path, mine: &str) -> Result<()> {
-    let mut dirs: Vec<PathBuf> = fs::read_dir(runs)?.flatten().map(|entry| entry.path()).collect();
-    dirs.sort();
-    if let Some(index) = dirs.iter().rposition(|dir| dir.to_string_lossy().ends_with(mine)) {
-        dirs.remove(index);
-    }
-    let (mut grades, mut failures) = (0, 0);
-    for dir in dirs.into_iter().rev() {
-        let failed = match read_json::<graded::Grade>(&dir.join("grade.json")) {
-            Ok(grade) => grade.verdict() != Verdict::Passed,
-            // Not finished: perhaps still running.
-            Err(_) => true,
-        };
-        let (count, kept) = match failed {
-            true => (&mut failures, KEPT_FAILURES),
-            false => (&mut grades, KEPT_GRADES),
-        };
-        *count += 1;
-        if *count > kept {
-            match fs::remove_dir_all(&dir) {
-                // Another grade is tidying up, too.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                removed => removed.with_context(|| format!("cannot remove {}", dir.display()))?,
-            }
-        }
-    }
-    Ok(())
 }

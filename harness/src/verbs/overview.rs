@@ -1,14 +1,13 @@
 //! `lab` alone: the labs, how far the learner is, and the next command.
 
-use std::fs;
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use console::style;
 
 use crate::{
-    files::read_json,
-    grade::graded::Grade,
-    lab::Lab,
+    grade,
+    lab::{Lab, Milestone},
     output,
     report::terminal::{labelled, wrapped},
     verdict::Verdict,
@@ -21,12 +20,10 @@ use crate::{
 /// When a lab cannot be read.
 pub fn run() -> Result<u8> {
     let workspace = Workspace::find()?;
+    let progress = grade::progress(&workspace.runs_dir());
     for name in Lab::names(&workspace)? {
         let lab = Lab::load(&workspace, &name)?;
-        let (points, next) = match &last_grade(&workspace, &lab) {
-            None => ("not graded yet".to_owned(), format!("cargo lab grade {name}")),
-            Some(grade) => (format!("{} of {}", grade.score, grade.max_score), next_command(grade)),
-        };
+        let (points, next) = standing(&lab, &progress);
         output::print(wrapped(&format!("{}: {}", style(&name).bold(), lab.title)));
         output::print(labelled("points", &points));
         // Never broken up, so that it can be copied.
@@ -36,24 +33,21 @@ pub fn run() -> Result<u8> {
     Ok(0)
 }
 
-fn next_command(grade: &Grade) -> String {
-    let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
-    match open {
-        Some(open) => format!("cargo lab grade {} --milestone {}", grade.lab, open.id),
-        None => format!("cargo lab grade {} --seed 100 --runs 20", grade.lab),
+/// How many points the learner has in a lab, and the next command.
+fn standing(lab: &Lab, progress: &BTreeMap<(String, String), Verdict>) -> (String, String) {
+    let verdict = |of: &Milestone| progress.get(&(lab.name.clone(), of.id.clone())).copied();
+    let has_passed = |of: &&Milestone| verdict(of) == Some(Verdict::Passed);
+    let grade = format!("cargo lab grade {}", lab.name);
+    if lab.milestones.iter().all(|milestone| verdict(milestone).is_none()) {
+        return ("not graded yet".to_owned(), grade);
     }
-}
-
-/// The last grade of the learner's own code, all milestones of it.
-fn last_grade(workspace: &Workspace, lab: &Lab) -> Option<Grade> {
-    let runs = fs::read_dir(workspace.runs_dir()).ok()?;
-    let mut dirs: Vec<_> = runs.flatten().map(|entry| entry.path()).collect();
-    dirs.sort();
-    let whole = |grade: &Grade| {
-        grade.lab == lab.name
-            && grade.variant == "mine"
-            && grade.milestones.len() == lab.milestones.len()
+    let points = |milestones: &mut dyn Iterator<Item = &Milestone>| -> u32 {
+        milestones.map(|milestone| milestone.points).sum()
     };
-    let mut grades = dirs.iter().rev().filter_map(|dir| read_json(&dir.join("grade.json")).ok());
-    grades.find(whole)
+    let all = points(&mut lab.milestones.iter());
+    let next = match lab.milestones.iter().find(|it| !has_passed(it)) {
+        Some(open) => format!("{grade} --milestone {}", open.id),
+        None => format!("{grade} --seed 100 --runs 20"),
+    };
+    (format!("{} of {all}", points(&mut lab.milestones.iter().filter(has_passed))), next)
 }
