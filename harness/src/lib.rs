@@ -1,5 +1,7 @@
 //! The harness: builds a lab, starts real nodes, breaks things, checks what clients saw, grades.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod build;
 pub mod checker;
 pub mod clean;

@@ -1,4 +1,5 @@
 //! The `lab` program: reads the command line and hands over to one of the verbs.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{
     panic,

@@ -20,7 +20,7 @@ const MEMORY: u64 = 1024 * MIB;
 const PROCESSES: usize = 64;
 /// Everything in the data directory.
 const DATA: u64 = 512 * MIB;
-/// What a node writes to stderr in one run.
+/// What a node prints in one run.
 pub const LOG: u64 = 16 * MIB;
 /// Enforced by the system: any one file, and private memory.
 const ONE_FILE: u64 = 512 * MIB;

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
 
-use super::verdict::Verdict;
-use crate::{files::read_json, report::json};
+use super::graded::Grade;
+use crate::{files::read_json, verdict::Verdict};
 
 /// How many grades are kept, and how many of those that went wrong.
 const KEPT_GRADES: usize = 10;
@@ -89,13 +89,13 @@ pub(super) fn forget_old(runs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn grade_in(dir: &Path) -> Option<json::Grade> {
+fn grade_in(dir: &Path) -> Option<Grade> {
     read_json(&dir.join("grade.json")).ok()
 }
 
 /// What a grade says of how far the learner is, by lab and milestone: nothing, where the harness
 /// failed.
-fn news(grade: &json::Grade) -> impl Iterator<Item = ((String, String), Verdict)> {
+fn news(grade: &Grade) -> impl Iterator<Item = ((String, String), Verdict)> {
     let milestones = grade.milestones.iter().filter(|_| grade.variant == "mine");
     milestones
         .filter(|milestone| milestone.verdict != Verdict::HarnessError)

@@ -5,7 +5,7 @@ use std::{
     fmt, fs,
     io::{self, Write},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
+use super::streams::Printed;
 use crate::{
     cluster::{limits, simulated::watchdog},
     fabric::RunClock,
@@ -23,7 +24,19 @@ use crate::{
 
 /// The logs of a run, by node; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Logs(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub struct Logs(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    by_node: BTreeMap<String, Vec<u8>>,
+    printed: Option<Printed>,
+}
+
+/// While it lives, logs are collected.
+pub struct Collecting {
+    logs: Logs,
+    _tracing: DefaultGuard,
+}
 
 /// One line on its way.
 pub struct Line {
@@ -32,11 +45,23 @@ pub struct Line {
 }
 
 impl Logs {
-    /// Takes what the nodes on this thread log for as long as the returned guard lives.
-    pub fn collect(&self, clock: RunClock) -> DefaultGuard {
+    /// Takes what the nodes on this thread log and print for as long as the returned guard lives;
+    /// what is printed lies in the folder `scratch` meanwhile.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn collect(&self, clock: RunClock, scratch: &Path) -> Result<Collecting> {
+        self.lines().printed = Some(Printed::collect(scratch).context("cannot keep logs")?);
+        let logs = self.clone();
+        watchdog::after_each(Some(Box::new(move |node| logs.lines().append(node, &[]))));
         let log = lines::layer().with_ansi(false).with_timer(RunTime(clock));
         let log = log.with_writer(self.clone()).with_filter(node::log::wanted());
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(log))
+        let tracing = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
+        Ok(Collecting { logs: self.clone(), _tracing: tracing })
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().expect("no holder of this lock panics")
     }
 
     /// Writes `NODE.log` into `dir` for each node that has been heard of.
@@ -45,11 +70,31 @@ impl Logs {
     /// When the disk refuses.
     pub fn write(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        for (node, log) in &*self.0.lock().expect("no holder of this lock panics") {
+        for (node, log) in &self.lines().by_node {
             let path = dir.join(format!("{node}.log"));
             fs::write(&path, log).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
+    }
+}
+
+impl Lines {
+    /// Appends what the node has printed, and then `bytes`, to its log.
+    fn append(&mut self, node: &str, bytes: &[u8]) {
+        let printed = self.printed.as_mut().map(Printed::take).unwrap_or_default();
+        let log = self.by_node.entry(node.to_owned()).or_default();
+        for bytes in [&printed, bytes] {
+            if (log.len() + bytes.len()) as u64 <= limits::LOG {
+                log.extend_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        watchdog::after_each(None);
+        self.logs.lines().printed = None;
     }
 }
 
@@ -65,11 +110,7 @@ impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // What is said between the nodes is of no interest to their author.
         if let Some(node) = &self.node {
-            let mut logs = self.logs.0.lock().expect("no holder of this lock panics");
-            let log = logs.entry(node.clone()).or_default();
-            if (log.len() + bytes.len()) as u64 <= limits::LOG {
-                log.extend_from_slice(bytes);
-            }
+            self.logs.lines().append(node, bytes);
         }
         Ok(bytes.len())
     }

@@ -7,6 +7,7 @@ mod logs;
 mod pulse;
 mod run;
 mod runner;
+mod streams;
 
 use std::path::PathBuf;
 

@@ -61,7 +61,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         latency_ms: plan.latency_ms,
     };
     let (clock, logs) = (RunClock::default(), Logs::default());
-    let logging = keep.as_ref().map(|_| logs.collect(clock.clone()));
+    let logging = keep.as_ref().map(|_| logs.collect(clock.clone(), scratch)).transpose()?;
     let observed = runtime.block_on(observe(&trial, cluster, &decoder, &recorder, clock));
     drop(logging);
     // Messages still under way are recorded when their tasks are dropped.

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     hint::black_box,
-    io::{self, BufRead, Write},
+    io::{self, BufRead},
     panic,
     process::{ExitCode, exit},
     sync::{
@@ -20,6 +20,7 @@ use super::{
     Report, Request,
     pulse::{self, LOOK_EVERY, Stillness},
     run::run,
+    streams,
 };
 use crate::{
     checker::seconds,
@@ -28,6 +29,7 @@ use crate::{
         proc::{self, ThreadId},
         simulated::{Lab, host, watchdog},
     },
+    output,
     verdict::Verdict,
 };
 
@@ -49,12 +51,17 @@ pub fn main<G: 'static>(variants: Vec<Lab>, fingerprint: &str, enter: fn(u64) ->
     note_panics();
     // Code that wants all the memory there is ends this process and not others.
     if let Err(error) = limits::impose() {
-        eprintln!("error: cannot limit what the simulation uses: {error}");
+        output::say(format_args!("error: cannot limit what the simulation uses: {error}"));
+    }
+    if let Err(error) = streams::take() {
+        output::say(format_args!("error: cannot take the standard streams: {error}"));
+        return ExitCode::from(EXIT_HARNESS);
     }
     match serve(&variants, enter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            streams::give_back_errors();
+            output::say(format_args!("error: {error:#}"));
             ExitCode::from(EXIT_HARNESS)
         }
     }
@@ -64,6 +71,7 @@ fn note_panics() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !host::note_panic(panic) {
+            streams::give_back_errors();
             report(panic);
             exit(EXIT_HARNESS.into());
         }
@@ -139,9 +147,7 @@ fn hanging() -> Report {
 }
 
 fn answer(report: &impl serde::Serialize) -> Result<()> {
-    // In one piece: standard output passes on each kilobyte as it comes.
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&line).and_then(|()| out.flush()).context("nobody listens")
+    streams::report(&line).context("nobody listens")
 }

@@ -8,5 +8,6 @@ mod greedy_nodes;
 mod left_behind;
 mod simulation;
 mod spared;
+mod terminal;
 mod tried_by_hand;
 mod verdicts;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Done, lab, node_that, path, root, turn};
+use tests::{Done, fits, lab, node_that, path, root, turn};
 
 /// Explores the lock lab by a program that is soon built: arguments and what came of it.
 fn explore(arguments: &[&str]) -> Done {
@@ -38,7 +38,10 @@ fn what_was_found_is_repeated_and_made_small_and_is_told_to_hold_once_it_is_mend
     assert_eq!(replayed.code, 0, "{}{}", replayed.stdout, replayed.stderr);
     assert!(replayed.stdout.contains("the same run, bit for bit"), "{}", replayed.stdout);
 
+    fits(&found.stdout, 80);
+    fits(&replayed.stdout, 80);
     let small = lab_again(&offered(&found.stdout, "smaller:"));
+    fits(&small.stdout, 80);
     assert_eq!(small.code, 0, "{}{}", small.stdout, small.stderr);
     let dir = *offered(&small.stdout, "again:").last().unwrap();
     let plan = fs::read_to_string(root().join(dir).join("plan.json")).unwrap();
@@ -154,7 +157,10 @@ fn explored(submission: &TempDir) -> Done {
 fn code_that_hangs_or_panics_is_broken_and_named() {
     let _turn = turn();
     for (code, words) in [
-        ("panic!(\"no vote\");", &["panicked at labs/lock/src/voter.rs", "no vote"][..]),
+        (
+            "println!(\"said so\"); eprintln!(\"and so\"); panic!(\"no vote\");",
+            &["panicked at labs/lock/src/voter.rs", "no vote"][..],
+        ),
         ("loop { std::hint::spin_loop(); }", &["hangs since", "busy loop"]),
         ("tokio::spawn(async {});", &["started a task by tokio at labs/lock/src/voter.rs"]),
         ("std::process::exit(7);", &["ended the whole simulation", "exit status: 7"]),
@@ -163,5 +169,13 @@ fn code_that_hangs_or_panics_is_broken_and_named() {
         assert_eq!(done.code, 2, "{code}\n{}{}", done.stdout, done.stderr);
         let story = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.iter().all(|word| story.contains(word)), "{code}\n{story}");
+        if code.contains("println") {
+            // What is printed is no report, reaches no terminal, and is kept with the run.
+            assert!(!done.stderr.contains("and so"), "{}", done.stderr);
+            let run = root().join(offered(&done.stdout, "again:").last().unwrap());
+            let logs = fs::read_dir(run.join("nodes")).unwrap().flatten();
+            let logs: Vec<_> = logs.map(|log| fs::read_to_string(log.path()).unwrap()).collect();
+            assert!(logs.iter().any(|log| log.contains("said so\nand so\n")), "{logs:?}");
+        }
     }
 }

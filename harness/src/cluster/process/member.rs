@@ -65,7 +65,7 @@ impl Member {
             .env("START", self.starts.to_string())
             .env("DISK_DELAY_MS", self.disk_delays.draw_ms().to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
             .kill_on_drop(true);

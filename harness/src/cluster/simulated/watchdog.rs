@@ -1,8 +1,11 @@
 //! Whose code the simulation runs at the moment, for a watchdog that sees it hang.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// The names of all nodes there have been.
@@ -10,6 +13,18 @@ static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// The place among them of the node whose code runs now.
 static RUNNING: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = usize::MAX;
+
+/// Something to be done with the name of a node.
+type WithName = Box<dyn FnMut(&str)>;
+
+thread_local! {
+    static AFTER_EACH: RefCell<Option<WithName>> = const { RefCell::new(None) };
+}
+
+/// What is done, from now on and on this thread, each time that a node's code has run.
+pub fn after_each(what: Option<WithName>) {
+    AFTER_EACH.set(what);
+}
 
 /// A node, as the watchdog knows it.
 #[derive(Clone, Copy)]
@@ -38,6 +53,13 @@ impl Known {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        AFTER_EACH.with_borrow_mut(|after_each| {
+            if let Some(after_each) = after_each
+                && let Some(node) = running()
+            {
+                after_each(&node);
+            }
+        });
         RUNNING.store(NOBODY, Ordering::Relaxed);
     }
 }

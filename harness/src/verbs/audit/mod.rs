@@ -178,9 +178,7 @@ fn show(row: &Row, lab: &Lab, cells: &[Cell]) -> String {
     let said = lab.milestones.iter().zip(cells).zip(&row.demands);
     let said = said.filter(|((_, cell), _)| !cell.0.is_empty());
     let said: Vec<_> = said
-        .map(|((milestone, cell), demand)| {
-            format!("{}\u{a0}{}", milestone.id, cell.show(*demand))
-        })
+        .map(|((milestone, cell), demand)| format!("{}\u{a0}{}", milestone.id, cell.show(*demand)))
         .collect();
     format!(
         "{}\n{}\n",

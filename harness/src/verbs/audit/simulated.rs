@@ -17,6 +17,8 @@ use crate::{
     cluster::{simulated::store::DiskKind, warden::Warden},
     explore::{self, Limits, draw::Source},
     lab::{Lab, Milestone},
+    output,
+    report::terminal::labelled,
     variant::Variant,
     verdict::Verdict,
     workspace::Workspace,
@@ -73,7 +75,11 @@ pub fn audit(
     let rows: Vec<_> = rows.iter().filter(|row| is_judged(row)).collect();
     let variants: Vec<_> = rows.iter().map(|row| row.variant.clone()).collect();
     let kind = if args.simulated.unoptimised { Kind::SlowSimulation } else { Kind::Simulation };
-    eprintln!("building {} variants of {} into one program", variants.len(), lab.name);
+    output::say(format_args!(
+        "building {} variants of {} into one program",
+        variants.len(),
+        lab.name
+    ));
     let programs = match build::build_together(workspace, lab, &variants, kind, warden) {
         Ok(programs) => programs,
         Err(BuildError::Harness(error)) => return Err(error),
@@ -90,8 +96,8 @@ pub fn audit(
     }
     unmet += search(&sought, args, warden)?;
     match unmet {
-        0 => println!("simulated audit of {}: every demand is met", lab.name),
-        count => println!("simulated audit of {}: {count} unmet", lab.name),
+        0 => output::print(format_args!("simulated audit of {}: every demand is met", lab.name)),
+        count => output::print(format_args!("simulated audit of {}: {count} unmet", lab.name)),
     }
     Ok(unmet)
 }
@@ -119,9 +125,15 @@ fn hold(lab: &Lab, program: &Program, args: &super::Args, warden: &Warden) -> Re
     let (seed, schedules) = (args.seed, args.simulated.reference);
     let limits = Limits { seed, schedules, time: None, jobs: explore::processors(), all: true };
     let found = explore::explore(&source, program, limits, warden, |_, _| {})?;
-    println!("{:<40} {} schedules, {} failed", "reference", found.schedules, found.failures.len());
+    output::print(format_args!(
+        "{:<34} {} schedules, {} failed",
+        "reference",
+        found.schedules,
+        found.failures.len()
+    ));
     for failure in &found.failures {
-        println!("  seed {}: {}", failure.drawn.plan.seed, failure.report.story);
+        let seed = format!("seed {}", failure.drawn.plan.seed);
+        output::print(labelled(&seed, &failure.report.story));
     }
     Ok(usize::from(!found.failures.is_empty()))
 }
@@ -134,7 +146,7 @@ fn search(sought: &[Sought<'_>], args: &super::Args, warden: &Warden) -> Result<
         while let Some(it) = sought.get(next.fetch_add(1, Ordering::Relaxed)) {
             let turns = (0..args.simulated.turns).map(|turn| find(it, turn, args, warden));
             let turns = turns.collect::<Result<Vec<_>>>().context(it.row.variant.to_string())?;
-            println!("{}", line(it, &turns));
+            output::print(line(it, &turns));
             lines.lock().expect("no holder of this lock panics").extend(turns);
         }
         Ok(())
@@ -169,5 +181,5 @@ fn line(it: &Sought<'_>, turns: &[Found]) -> String {
     let turns: Vec<_> = turns.iter().map(show).collect();
     let milestones: Vec<_> = it.milestones.iter().map(|it| it.id.as_str()).collect();
     let by = if milestones.len() == 1 { milestones[0] } else { "any" };
-    format!("{:<40} {by:<14} {}", it.row.variant.to_string(), turns.join(", "))
+    format!("{:<34} {by:<14} {}", it.row.variant.to_string(), turns.join(", "))
 }

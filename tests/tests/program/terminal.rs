@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -280,7 +281,7 @@ fn what_the_compiler_quotes_reaches_no_terminal_as_it_is() {
 }
 
 #[test]
-fn what_a_node_says_reaches_no_terminal_as_it_is() {
+fn what_a_node_says_reaches_its_log_and_no_terminal_as_it_is() {
     let _turn = turn();
     let folder = tests::node_that(
         "println!(\"said \\u{1b}[31mso\"); panic!(\"\\u{1b}[2J{:?}\", vec![7; 4 << 20]);",
@@ -293,4 +294,7 @@ fn what_a_node_says_reaches_no_terminal_as_it_is() {
     let story = run["story"].as_str().unwrap();
     assert!(story.contains("panicked at labs/lock/src/voter.rs"), "{story}");
     assert!(is_clean(story) && story.chars().count() <= 500, "{}", story.len());
+    let logs = Path::new(run["run_dir"].as_str().unwrap()).join("nodes");
+    let mut logs = fs::read_dir(logs).unwrap().flatten();
+    assert!(logs.any(|log| fs::read_to_string(log.path()).unwrap().contains("said \u{1b}[31mso")));
 }
