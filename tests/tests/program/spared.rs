@@ -77,7 +77,7 @@ fn an_audit_looks_for_what_any_milestone_may_catch_until_one_has() {
     let said: Vec<_> = row.split(';').collect();
     // Most often the first of seven has, and if not, the second or the third.
     let is_caught = |said: &&str| [" wrong ", " slow "].iter().any(|word| said.contains(word));
-    assert_eq!(said.iter().position(|it| is_caught(it)), Some(said.len() - 1), "{row}");
+    assert_eq!(said.iter().position(is_caught), Some(said.len() - 1), "{row}");
     assert!(said.len() < 7, "{row}");
     fits(&done.stdout, 80);
 }
