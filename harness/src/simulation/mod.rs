@@ -1,18 +1,25 @@
 //! Runs in one process on virtual time: what they are made from, and the program that runs them.
 //!
 //! Variants of a lab are linked into a runner, which reads a [`Request`] a line from its standard
-//! input and writes a [`Report`] a line to its standard output.
+//! input and writes a [`Report`] a line to its standard output. Only that program needs tokio's
+//! unstable parts: the harness itself is built whatever becomes of the flag.
 
+#[cfg(tokio_unstable)]
 mod logs;
+#[cfg(tokio_unstable)]
 mod pulse;
+#[cfg(tokio_unstable)]
 mod run;
+#[cfg(tokio_unstable)]
 mod runner;
+#[cfg(tokio_unstable)]
 mod streams;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(tokio_unstable)]
 pub use self::runner::{lab, main};
 use crate::{
     cluster::simulated::store::DiskKind,
@@ -21,6 +28,9 @@ use crate::{
     verdict::Verdict,
     workload::script::Turn,
 };
+
+/// What the program exits with when it failed itself.
+pub(crate) const EXIT_HARNESS: u8 = 4;
 
 /// Everything that a simulated run is made from. The same plan makes the same run, bit for bit.
 #[derive(Clone, Debug, Serialize, Deserialize)]

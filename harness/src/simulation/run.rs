@@ -49,7 +49,7 @@ pub fn run(request: &Request, lab: &Lab) -> Result<Report> {
         .enable_time()
         .start_paused(true)
         .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
-        .on_task_spawn(host::note_spawn)
+        .on_task_spawn(|task| host::note_spawn(task.spawned_at()))
         .build()?;
     let cluster = Spec {
         lab: lab.clone(),

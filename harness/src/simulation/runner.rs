@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use node::{Context, Services};
 
 use super::{
-    Report, Request,
+    EXIT_HARNESS, Report, Request,
     pulse::{self, LOOK_EVERY, Stillness},
     run::run,
     streams,
@@ -33,7 +33,6 @@ use crate::{
     verdict::Verdict,
 };
 
-const EXIT_HARNESS: u8 = 4;
 
 /// A variant of a lab, by the function from what a node is given to the services it serves.
 pub fn lab<F>(node: impl Fn(Context) -> F + Send + Sync + 'static) -> Lab

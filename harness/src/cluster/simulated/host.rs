@@ -4,14 +4,13 @@ use std::{
     any::Any,
     cell::RefCell,
     mem,
-    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use node::host::{self, Host, Task};
-use tokio::runtime::TaskMeta;
 
 use super::watchdog;
 use crate::clean;
@@ -167,10 +166,9 @@ thread_local! {
     static ESCAPED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Notes a task that a node's code spawns past its host, where no crash would end it.
-pub fn note_spawn(task: &TaskMeta<'_>) {
+/// Notes a task that a node's code spawns past its host at `place`, where no crash would end it.
+pub fn note_spawn(place: &Location<'_>) {
     if host::current().is_some() {
-        let place = task.spawned_at();
         ESCAPED.set(Some(format!(
             "started a task by tokio at {}:{}, which would outlive its node: use node::spawn",
             place.file(),
