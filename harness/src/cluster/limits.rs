@@ -6,14 +6,14 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::proc::Process;
 
 /// How often all that a node uses is looked at; its own memory, at every look at the node.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 /// Resident memory of a node and all that it has started.
 const MEMORY: u64 = 1024 * MIB;
 /// Processes that a node has started, itself included.
@@ -23,17 +23,23 @@ const DATA: u64 = 512 * MIB;
 /// What a node prints in one run.
 pub const LOG: u64 = 16 * MIB;
 /// Enforced by the system: any one file, and private memory.
-const ONE_FILE: u64 = 512 * MIB;
+pub const ONE_FILE: u64 = 512 * MIB;
 const PRIVATE_MEMORY: u64 = 4096 * MIB;
 
-/// Imposes what the system enforces on the calling process. Called between fork and exec.
+/// Imposes what the system enforces on the calling process, or what is enforced already where that is
+/// less: nobody may raise it. Called between fork and exec.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn impose() -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_FSIZE, ONE_FILE, ONE_FILE)?;
-    setrlimit(Resource::RLIMIT_DATA, PRIVATE_MEMORY, PRIVATE_MEMORY)?;
+    for (resource, most) in [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_FSIZE, ONE_FILE),
+        (Resource::RLIMIT_DATA, PRIVATE_MEMORY),
+    ] {
+        let (_, hard) = getrlimit(resource)?;
+        setrlimit(resource, most.min(hard), most.min(hard))?;
+    }
     Ok(())
 }
 

@@ -77,13 +77,27 @@ impl DiskDelays {
     }
 }
 
-/// What is wrong with a node: always the node's own fault.
+/// What is wrong with a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFailure {
     /// Which node.
     pub node: String,
     /// What it did, as the rest of a sentence that starts with its name.
     pub what: String,
+    /// Whether the machine is to blame, and not the node.
+    pub by_machine: bool,
+}
+
+impl NodeFailure {
+    /// A failure that is the node's own fault.
+    pub fn own(node: &str, what: String) -> Self {
+        Self { node: node.to_owned(), what, by_machine: false }
+    }
+
+    /// A failure that is no fault of the node.
+    pub fn of_machine(node: &str, what: String) -> Self {
+        Self { by_machine: true, ..Self::own(node, what) }
+    }
 }
 
 impl fmt::Display for NodeFailure {

@@ -1,17 +1,27 @@
 //! The nodes' data folders, and the fence that keeps each node inside its own.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
 
-use super::warden::Warden;
+use super::{
+    limits::{MIB, folder_bytes},
+    warden::Warden,
+};
 
-/// The data folders of one run: on tmpfs where there is one, since kill -9 keeps the page cache
-/// anyway and the noise of a disk's fsync would only blur what is measured.
-pub struct Scratch(tempfile::TempDir);
+/// What the nodes of all runs side by side are sure to find room for: 17 MiB for each of kv's.
+const ROOM: u64 = 256 * MIB;
+/// Where less is left, nothing can be written any more.
+const NOTHING: u64 = MIB;
+
+/// The data folders of one run: on tmpfs where there is one with room, since kill -9 keeps the page
+/// cache anyway and the noise of a disk's fsync would only blur what is measured.
+pub struct Scratch(TempDir);
 
 impl Scratch {
     /// A new folder, which goes when this is dropped, or else when the warden goes.
@@ -19,15 +29,14 @@ impl Scratch {
     /// # Errors
     /// When there is no place for one.
     pub fn new(warden: &Warden) -> Result<Self> {
-        let shm = Path::new("/dev/shm");
-        let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix("faultline-").tempdir_in(shm);
-        let folder = match folder {
-            Ok(folder) => folder,
-            Err(_) => builder.tempdir().context("cannot make a folder for the nodes' data")?,
-        };
+        let folder = make()?;
         warden.watch_folder(folder.path());
         Ok(Self(folder))
+    }
+
+    /// Whether no room is left, and these nodes have not taken it.
+    pub fn is_full(&self) -> bool {
+        is_full(self.path()) && folder_bytes(self.path()) < ROOM
     }
 
     /// The folder.
@@ -44,6 +53,44 @@ impl Scratch {
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(dir)
     }
+}
+
+/// Where the data folders of a run would lie now.
+///
+/// # Errors
+/// When there is no place for them.
+pub fn place() -> Result<PathBuf> {
+    let folder = make()?;
+    Ok(folder.path().parent().context("a folder lies in another")?.to_owned())
+}
+
+fn make() -> Result<TempDir> {
+    let places = [PathBuf::from("/dev/shm"), env::temp_dir()];
+    let has_room = |place: &&PathBuf| free_bytes(place).is_some_and(|free| free >= ROOM);
+    let make = |place| tempfile::Builder::new().prefix("faultline-").tempdir_in(place).ok();
+    places.iter().filter(has_room).find_map(make).with_context(|| {
+        let [first, second] = places.each_ref().map(|place| place.display());
+        format!(
+            "neither {first} nor {second} has {} MiB of room for what nodes write: free some, or \
+             name another folder in TMPDIR",
+            ROOM / MIB
+        )
+    })
+}
+
+/// Whether no room is left where `folder` lies.
+pub fn is_full(folder: &Path) -> bool {
+    free_bytes(folder).is_some_and(|free| free < NOTHING)
+}
+
+/// How much room is left where `folder` lies, if that is known.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let room = statvfs(folder).ok()?;
+    // Some file systems do not count their files.
+    let takes_files = room.files() == 0 || room.files_available() > 0;
+    #[allow(clippy::unnecessary_cast, reason = "not everywhere of the same width")]
+    let bytes = room.blocks_available() as u64 * room.fragment_size() as u64;
+    Some(if takes_files { bytes } else { 0 })
 }
 
 /// What a node may do with files and with other processes.

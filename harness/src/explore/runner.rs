@@ -2,17 +2,18 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use crate::{
     build::Program,
     cluster::{scratch::Scratch, warden::Warden},
-    simulation::{Plan, Report, Request},
+    simulation::{EXIT_HARNESS, Plan, Report, Request},
     verdict::Verdict,
 };
 
@@ -55,7 +56,7 @@ impl Runner {
         let _ = process.requests.write_all(line.as_bytes());
         process.reports.read_line(&mut answer).context("cannot read from the simulation")?;
         if answer.is_empty() {
-            return Ok(self.ended());
+            return self.ended();
         }
         serde_json::from_str(&answer).context("the simulation answers something else")
     }
@@ -92,15 +93,24 @@ impl Runner {
     }
 
     /// What to say of a run that ended its process.
-    fn ended(&mut self) -> Report {
+    fn ended(&mut self) -> Result<Report> {
         let status = self.process.as_mut().and_then(|process| process.child.wait().ok());
         self.end();
+        let is_own = |status: ExitStatus| status.code() == Some(EXIT_HARNESS.into());
+        ensure!(!status.is_some_and(is_own), "the simulation itself failed, as stands above");
+        // A system that is out of memory does that.
+        let is_killed = |status: ExitStatus| status.signal() == Some(Signal::SIGKILL as i32);
+        ensure!(
+            !status.is_some_and(is_killed),
+            "the simulation was killed by something outside of the harness: is the machine short \
+             of memory?"
+        );
         let how = status.map_or_else(|| "it is gone".to_owned(), |status| status.to_string());
         let story = format!(
             "The code of some node ended the whole simulation ({how}): it exits, or needs more \
              memory than there is."
         );
-        Report::without_run(Verdict::Broken, story)
+        Ok(Report::without_run(Verdict::Broken, story))
     }
 
     fn end(&mut self) {

@@ -58,8 +58,13 @@ impl Reason {
 
 /// Judges a run. What a client could be harmed by comes first, what proves nothing last.
 pub fn judge(grounds: Grounds) -> Reason {
-    if let Some(failure) = grounds.failure {
-        return Reason::new(Verdict::Broken, format!("{failure}."));
+    match grounds.failure {
+        Some(failure) if failure.by_machine => {
+            let sentence = format!("The harness failed, not the lab: {failure}.");
+            return Reason::new(Verdict::HarnessError, sentence);
+        }
+        Some(failure) => return Reason::new(Verdict::Broken, format!("{failure}.")),
+        None => {}
     }
     let first = grounds.findings.into_iter().min_by_key(|(_, finding)| finding.at_us);
     if let Some((check, finding)) = first {
@@ -127,7 +132,8 @@ mod tests {
     #[test]
     fn what_harms_clients_comes_before_what_is_late_or_proves_nothing() {
         let finding = late(0).finding;
-        let failure = NodeFailure { node: "n1".into(), what: "fell".into() };
+        let failure =
+            |by_machine| NodeFailure { by_machine, ..NodeFailure::own("n1", "fell".into()) };
         let mut grounds =
             Grounds { toothless: Some("No kill hit anything.".into()), ..Grounds::default() };
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Inconclusive);
@@ -137,7 +143,9 @@ mod tests {
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
         grounds.findings.push(("fenced".into(), finding));
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Wrong);
-        grounds.failure = Some(failure);
-        assert_eq!(judge(grounds).verdict, Verdict::Broken);
+        grounds.failure = Some(failure(false));
+        assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
+        grounds.failure = Some(failure(true));
+        assert_eq!(judge(grounds).verdict, Verdict::HarnessError);
     }
 }

@@ -118,7 +118,7 @@ pub fn print(lab: &Lab, grade: &Grade) {
         grade.variant,
         Duration::from_millis(grade.wall_ms).as_secs_f64(),
     )));
-    if grade.variant == "mine" {
+    if grade.variant == "mine" || grade.verdict() == Verdict::HarnessError {
         print_next_step(lab, grade);
     }
 }
@@ -139,11 +139,14 @@ fn print_story(lab: &Lab, milestone: &Graded, run: &Outcome) {
 fn print_next_step(lab: &Lab, grade: &Grade) {
     let again = format!("cargo lab grade {}", grade.lab);
     let open = grade.milestones.iter().find(|milestone| milestone.verdict != Verdict::Passed);
-    let proves_nothing = open
-        .is_some_and(|open| matches!(open.verdict, Verdict::HarnessError | Verdict::Inconclusive));
+    let proves_nothing = grade.verdict() == Verdict::HarnessError
+        || open.is_some_and(|open| open.verdict == Verdict::Inconclusive);
     let known = open.and_then(|open| lab.milestones.iter().find(|known| known.id == open.id));
     let (words, command) = match known {
         _ if !grade.build.ok => ("make it compile, then".to_owned(), again),
+        _ if grade.verdict() == Verdict::HarnessError => {
+            ("this is no grade: mend what the harness failed by, then".to_owned(), again)
+        }
         Some(Milestone { id, .. }) if proves_nothing => (
             format!("{id} says nothing about your code yet; try it again:"),
             format!("{again} --milestone {id}"),

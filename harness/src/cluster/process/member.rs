@@ -137,6 +137,11 @@ impl Member {
             warden.forget_group(pid);
         }
         let what = match log::panic(&self.log) {
+            _ if status.signal() == Some(KILL) => {
+                let what = "was killed by something outside of the harness: is the machine short \
+                            of memory?";
+                return Some(NodeFailure::of_machine(&self.name, what.to_owned()));
+            }
             Some(panic) => panic,
             None if log::ran_out_of_memory(&self.log) => limits::refused_memory(),
             None => {
@@ -147,7 +152,7 @@ impl Member {
     }
 
     pub fn failure(&self, what: String) -> NodeFailure {
-        NodeFailure { node: self.name.clone(), what }
+        NodeFailure::own(&self.name, what)
     }
 }
 
@@ -161,6 +166,8 @@ fn describe(status: ExitStatus) -> String {
 
 /// The signal that the limit on the size of a file sends.
 const XFSZ: i32 = Signal::SIGXFSZ as i32;
+/// The signal of a system that is out of memory: what the harness kills itself is not looked at.
+const KILL: i32 = Signal::SIGKILL as i32;
 
 pub(super) fn kill_group(pid: u32) {
     signal_group(pid, Signal::SIGKILL);

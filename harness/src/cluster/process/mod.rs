@@ -26,7 +26,7 @@ use super::{
     Cluster, DiskDelays, NodeFailure, limits,
     ports::PortBlock,
     proc::{self, ThreadId},
-    scratch::Scratch,
+    scratch::{self, Scratch},
     warden::Warden,
 };
 use crate::fabric::{Connection, Fabric, Link};
@@ -66,8 +66,9 @@ pub struct ProcessCluster {
     warden: Warden,
     /// When the nodes are to be looked at for what they use.
     next_look: Instant,
+    log_dir: PathBuf,
+    scratch: Scratch,
     _ports: PortBlock,
-    _scratch: Scratch,
 }
 
 impl ProcessCluster {
@@ -122,8 +123,9 @@ impl ProcessCluster {
             client_links: Mutex::default(),
             warden,
             next_look: Instant::now(),
+            log_dir: spec.log_dir.clone(),
+            scratch,
             _ports: ports,
-            _scratch: scratch,
         })
     }
 
@@ -148,6 +150,18 @@ impl ProcessCluster {
         let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
         let own = proc::own_run_queue_wait().map(|wait| (OWN_THREAD, wait));
         pids.flat_map(proc::run_queue_waits).chain(own).collect()
+    }
+
+    /// Who is to blame for a failure: not a node that has no room left to write.
+    fn charged(&self, failure: NodeFailure) -> NodeFailure {
+        let full = match self.scratch.is_full() {
+            true => Some(self.scratch.path()),
+            false => Some(&*self.log_dir).filter(|dir| scratch::is_full(dir)),
+        };
+        full.map_or(failure.clone(), |dir| {
+            let what = format!("{}; no room is left in {}: free some", failure.what, dir.display());
+            NodeFailure::of_machine(&failure.node, what)
+        })
     }
 
     /// A node that uses too much of the machine: it is stopped.
@@ -212,11 +226,10 @@ impl Cluster for ProcessCluster {
         for name in nodes {
             let member = self.members.get_mut(name).expect("schedules name nodes of the cluster");
             if member.process.is_none() {
+                // The harness has built the program, and knows where it is.
                 let process = member.spawn().map_err(|error| {
-                    member.failure(format!(
-                        "cannot be started: {}: {error}",
-                        member.program.display()
-                    ))
+                    let what = format!("cannot be started: {}: {error}", member.program.display());
+                    NodeFailure::of_machine(name, what)
                 })?;
                 process.id().into_iter().for_each(|pid| self.warden.watch_group(pid));
                 member.process = Some(process);
@@ -236,7 +249,7 @@ impl Cluster for ProcessCluster {
                 // Before it is ready, it may fall or take too much as well; so may the others.
                 self.fallen().map_or(Ok(()), Err)?;
                 if Instant::now() >= deadline {
-                    return Err(self.members[&name].never_ready());
+                    return Err(self.charged(self.members[&name].never_ready()));
                 }
             }
         }
@@ -250,7 +263,7 @@ impl Cluster for ProcessCluster {
     fn fallen(&mut self) -> Option<NodeFailure> {
         let warden = &self.warden;
         let fallen = self.members.values_mut().find_map(|member| member.fallen(warden));
-        fallen.or_else(|| self.greedy())
+        fallen.map(|failure| self.charged(failure)).or_else(|| self.greedy())
     }
 
     fn stored_bytes(&self) -> BTreeMap<String, u64> {

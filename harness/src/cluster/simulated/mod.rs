@@ -166,7 +166,7 @@ impl Cluster for SimulatedCluster {
             };
             if Instant::now() >= deadline {
                 let what = format!("was not ready {} s after its start", READY_WITHIN.as_secs());
-                return Err(NodeFailure { node: name.clone(), what });
+                return Err(NodeFailure::own(name, what));
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -179,7 +179,7 @@ impl Cluster for SimulatedCluster {
     fn fallen(&mut self) -> Option<NodeFailure> {
         self.members.iter().find_map(|(name, member)| {
             let what = member.host.as_ref()?.fallen()?;
-            Some(NodeFailure { node: name.clone(), what })
+            Some(NodeFailure::own(name, what))
         })
     }
 
