@@ -13,6 +13,15 @@ use super::Kind;
 /// The flags of `.cargo/config.toml`, said again so that the environment cannot replace them.
 const FLAGS: [&str; 2] = ["--cfg", "tokio_unstable"];
 
+/// What programs behave by, said again so that the user's own profiles cannot replace it.
+pub const PROFILES: [&str; 5] = [
+    "profile.dev.overflow-checks=true",
+    "profile.dev.panic='unwind'",
+    "profile.release.panic='unwind'",
+    "profile.sim.panic='unwind'",
+    "profile.sim.lto=false",
+];
+
 /// How much of what it compiled the linker keeps.
 const KEPT_BYTES: u64 = 1 << 30;
 

@@ -7,10 +7,10 @@
 //! fingerprint compiles it again, and a program that does not hold its fingerprint is refused.
 
 mod compiler;
+mod diagnosis;
 mod tree;
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
@@ -21,25 +21,27 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::compiler::Compiler;
+pub use self::diagnosis::CompileError;
+use self::{compiler::Compiler, diagnosis::Diagnosis};
 use crate::{
-    clean,
-    cluster::warden::Warden,
+    cluster::{limits::MIB, warden::Warden},
     lab::Lab,
-    output,
+    preflight::{self, Needs},
+    sources::{Files, read_into},
     variant::{GapTexts, Variant},
     workspace::Workspace,
 };
 
 /// The variable by which `node::build_fingerprint!` is told.
 const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
+/// What the first build of a kind writes into the target folder, and what a later one may.
+const FIRST_BUILD: u64 = 2048 * MIB;
+const FIRST_SIMULATION: u64 = 1024 * MIB;
+const NEXT_BUILD: u64 = 256 * MIB;
 /// How many programs are kept.
 const KEPT_PROGRAMS: usize = 40;
-/// How many characters of one message of the compiler are shown.
-const MOST_RENDERED: usize = 20_000;
 /// What of the workspace goes into a lab's program, besides the lab itself.
 const SHARED_SOURCES: [&str; 5] =
     ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "proto", "labs/node"];
@@ -73,28 +75,17 @@ pub struct Program {
 /// Why there is no program.
 #[derive(Debug)]
 pub enum BuildError {
-    /// The code does not compile.
+    /// The code does not compile, by errors that have their place in the lab.
     Compile {
         /// One sentence with the number of errors and the first place.
         sentence: String,
-        /// The errors, the first ones first.
+        /// These errors, the first ones first.
         errors: Vec<CompileError>,
         /// How long it took to find out, in milliseconds.
         wall_ms: u64,
     },
     /// Anything that is not the code's fault.
     Harness(anyhow::Error),
-}
-
-/// An error of the compiler.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CompileError {
-    /// The file, relative to the workspace.
-    pub file: String,
-    /// The line.
-    pub line: u64,
-    /// What is wrong.
-    pub message: String,
 }
 
 impl Kind {
@@ -115,6 +106,24 @@ impl Kind {
             Self::Node | Self::SlowSimulation => "dev",
             Self::FastNode => "release",
             Self::Simulation => "sim",
+        }
+    }
+
+    /// What it takes to build one and to run it.
+    pub fn needs(self, workspace: &Workspace) -> Needs {
+        let (profile, first) = match self {
+            Self::Node | Self::SlowSimulation => ("debug", FIRST_BUILD),
+            Self::FastNode => ("release", FIRST_BUILD),
+            Self::Simulation => ("sim", FIRST_SIMULATION),
+        };
+        let folders = fs::read_dir(workspace.target()).into_iter().flatten().flatten();
+        // Where a target is named, its folder holds the profile's.
+        let mut places = folders.map(|folder| folder.path()).chain([workspace.target()]);
+        let was_built = places.any(|place| place.join(profile).is_dir());
+        Needs {
+            target: workspace.target(),
+            build_bytes: if was_built { NEXT_BUILD } else { first },
+            loopback: !self.simulates(),
         }
     }
 
@@ -165,21 +174,26 @@ pub fn build_together(
     let lock = File::create(workspace.lab_dir().join("build.lock")).context("target/lab")?;
     lock.lock().context("cannot wait for another build to end")?;
     let compiler = Compiler::find(kind)?;
-    let fingerprint = fingerprint(workspace, lab, &texts, kind, &compiler)?;
+    let sources = sources(workspace, lab, &texts, kind)?;
+    let fingerprint = fingerprint(&sources, kind, &compiler);
     let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
     if !path.is_file() {
         let root = match (&texts[..], kind) {
             ([None], kind) if !kind.simulates() => workspace.path(""),
             _ => tree::lay(workspace, lab, &texts, kind)?,
         };
-        let built = compile(workspace, lab, kind, &root, &compiler, &fingerprint, warden)?;
-        let built = built.map_err(|errors| BuildError::Compile {
-            sentence: no_compile(lab, &errors),
-            errors,
-            wall_ms: elapsed_ms(started),
-        })?;
-        let now = self::fingerprint(workspace, lab, &texts, kind, &compiler)?;
-        if now != fingerprint {
+        let mut diagnosis = Diagnosis::new(lab, &sources);
+        let built =
+            compile(workspace, &mut diagnosis, kind, &root, &compiler, &fingerprint, warden)?;
+        let Some(built) = built else {
+            let error = diagnosis.blame(elapsed_ms(started));
+            if let BuildError::Harness(_) = &error {
+                // The disk may be full by now.
+                preflight::check(&kind.needs(workspace))?;
+            }
+            return Err(error);
+        };
+        if self::sources(workspace, lab, &texts, kind)? != sources {
             return Err(anyhow!("the sources changed while they were built; try again").into());
         }
         keep(&built, &path, &fingerprint)?;
@@ -197,22 +211,21 @@ fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The hash of everything a lab's program is made from.
-fn fingerprint(
+/// Everything that a lab's program is made from, besides the libraries.
+fn sources(
     workspace: &Workspace,
     lab: &Lab,
     variants: &[Option<GapTexts>],
     kind: Kind,
-    compiler: &Compiler,
-) -> Result<String> {
-    let mut files = BTreeMap::new();
+) -> Result<Files> {
+    let mut files = Files::new();
     let lab_dir = format!("labs/{}", lab.name);
     let lab_sources = [format!("{lab_dir}/Cargo.toml"), format!("{lab_dir}/src")];
     let lab_sources = lab_sources.iter().map(String::as_str);
     for source in
         SHARED_SOURCES.into_iter().chain(lab_sources).chain(kind.sources().iter().copied())
     {
-        tree::read_into(&workspace.path(source), Path::new(source), &mut files)?;
+        read_into(&workspace.path(source), Path::new(source), &mut files)?;
     }
     for (number, texts) in variants.iter().enumerate() {
         let dir = PathBuf::from("labs").join(tree::crate_name(lab, number));
@@ -220,40 +233,49 @@ fn fingerprint(
             files.insert(dir.join(path), text.clone().into_bytes());
         }
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(compiler.identity().as_bytes()).update(kind.profile().as_bytes());
-    for (path, bytes) in files {
-        hasher.update(path.to_string_lossy().as_bytes()).update(&[0]);
-        hasher.update(&bytes.len().to_le_bytes()).update(&bytes);
-    }
-    Ok(hasher.finalize().to_hex()[..32].to_owned())
+    Ok(files)
 }
 
-/// Compiles the lab in the workspace at `root`: its program, or the compiler's errors, which are
-/// shown as they come.
+/// The hash of that, and of what it is made with.
+fn fingerprint(sources: &Files, kind: Kind, compiler: &Compiler) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(compiler.identity().as_bytes()).update(kind.profile().as_bytes());
+    for (path, bytes) in sources {
+        hasher.update(path.to_string_lossy().as_bytes()).update(&[0]);
+        hasher.update(&bytes.len().to_le_bytes()).update(bytes);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// Compiles the lab in the workspace at `root`: its program, if there is one. What the compiler says is
+/// shown as it comes.
 fn compile(
     workspace: &Workspace,
-    lab: &Lab,
+    diagnosis: &mut Diagnosis<'_>,
     kind: Kind,
     root: &Path,
     compiler: &Compiler,
     fingerprint: &str,
     warden: &Warden,
-) -> Result<Result<PathBuf, Vec<CompileError>>> {
+) -> Result<Option<PathBuf>> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // `cargo run` tells its child about the crate it runs, which is none of this build's business.
     let about_a_crate = |name: &str| {
         ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start))
     };
-    for (name, _) in std::env::vars().filter(|(name, _)| about_a_crate(name)) {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(about_a_crate) {
+            command.env_remove(name);
+        }
     }
+    let program_name = kind.program(diagnosis.lab);
     // The whole workspace is selected, so that features unify as in every other build, and one
     // program of it is built.
     command
         .current_dir(root)
-        .args(["build", "--quiet", "--workspace", "--profile", kind.profile()])
-        .args(["--bin", &kind.program(lab)])
+        .args(["build", "--workspace", "--profile", kind.profile()])
+        .args(["--bin", &program_name])
+        .args(compiler::PROFILES.iter().flat_map(|setting| ["--config", setting]))
         .arg("--message-format=json-diagnostic-rendered-ansi")
         .arg("--target-dir")
         .arg(workspace.target())
@@ -269,19 +291,11 @@ fn compile(
     let mut child = command.spawn().context("cannot run cargo")?;
     warden.watch_group(child.id());
     let stdout = child.stdout.take().context("cargo's output was asked for")?;
-    let (mut program, mut errors) = (None, Vec::new());
+    let mut program = None;
     for line in BufReader::new(stdout).lines() {
         let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
-        if let Some(error) = compile_error(&message["message"]) {
-            let rendered = message["message"]["rendered"].as_str().unwrap_or_default();
-            let rendered = clean::shortened(rendered.trim_end(), MOST_RENDERED);
-            match console::colors_enabled_stderr() {
-                true => output::say(rendered + "\n"),
-                false => output::say(console::strip_ansi_codes(&rendered) + "\n"),
-            }
-            errors.extend(error);
-        }
-        if message["target"]["name"] == kind.program(lab).as_str()
+        diagnosis.hear(&message);
+        if message["target"]["name"] == *program_name
             && let Some(path) = message["executable"].as_str()
         {
             program = Some(PathBuf::from(path));
@@ -289,34 +303,7 @@ fn compile(
     }
     let status = child.wait().context("cannot wait for cargo")?;
     warden.forget_group(child.id());
-    Ok(program.filter(|_| status.success()).ok_or(errors))
-}
-
-/// The error in a message of the compiler: `None` when it is none, `Some(None)` when it has no
-/// place, like the closing "aborting due to 2 previous errors".
-fn compile_error(message: &Value) -> Option<Option<CompileError>> {
-    if message["level"] != "error" {
-        return None;
-    }
-    let spans = message["spans"].as_array().into_iter().flatten();
-    let span = spans.clone().find(|span| span["is_primary"] == true);
-    Some(span.map(|span| CompileError {
-        file: clean::sentence(span["file_name"].as_str().unwrap_or_default()),
-        line: span["line_start"].as_u64().unwrap_or_default(),
-        message: clean::sentence(message["message"].as_str().unwrap_or_default()),
-    }))
-}
-
-fn no_compile(lab: &Lab, errors: &[CompileError]) -> String {
-    let Some(CompileError { file, line, .. }) = errors.first() else {
-        // The linker's words, or cargo's about a manifest.
-        return format!("labs/{} does not build, for the reason that stands above", lab.name);
-    };
-    let count = match errors.len() {
-        1 => "1 error".to_owned(),
-        count => format!("{count} errors, first"),
-    };
-    format!("labs/{} does not compile: {count} at {file}:{line}", lab.name)
+    Ok(program.filter(|_| status.success()))
 }
 
 /// Copies the program that cargo built to its own place, if it is the one that was asked for.

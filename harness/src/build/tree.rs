@@ -1,7 +1,6 @@
 //! The scratch tree: a shadow of the workspace with other code in it.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -10,9 +9,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::Kind;
-use crate::{lab::Lab, variant::GapTexts, workspace::Workspace};
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
+use crate::{
+    lab::Lab,
+    sources::{Files, read_into},
+    variant::GapTexts,
+    workspace::Workspace,
+};
 
 /// The name of the crate that holds the variant of this number: the first one takes the lab's own
 /// place, so that errors name files that the learner has.
@@ -118,18 +120,5 @@ fn add_simulation(
     );
     files.insert("simulate/Cargo.toml".into(), package.into_bytes());
     files.insert("simulate/src/main.rs".into(), main.into_bytes());
-    Ok(())
-}
-
-/// Reads the file at `path`, or every file in the folder, into `files`, by its name from `shown` on.
-pub fn read_into(path: &Path, shown: &Path, files: &mut Files) -> Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path)?.flatten() {
-            read_into(&entry.path(), &shown.join(entry.file_name()), files)?;
-        }
-    } else {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", shown.display()))?;
-        files.insert(shown.to_owned(), bytes);
-    }
     Ok(())
 }

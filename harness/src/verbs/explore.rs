@@ -5,10 +5,11 @@ use std::{path::Path, time::Duration};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Code, simulation_of};
+use super::{Code, begin, simulation_of};
 use crate::{
+    build::Kind,
     clean,
-    cluster::{simulated::store::DiskKind, warden::Warden},
+    cluster::simulated::store::DiskKind,
     explore::{
         self, Failure, Found, Limits,
         draw::{Drawn, Source},
@@ -86,7 +87,7 @@ const KEPT: usize = 20;
 pub fn run(args: &Args) -> Result<u8> {
     let (workspace, lab, variant) = args.code.find()?;
     let source = Source::new(&lab.selected(&args.milestone)?, args.disk.into())?;
-    let warden = Warden::start()?;
+    let warden = begin(&workspace, Kind::Simulation)?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {
         return Ok(Verdict::Broken.exit_code());

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{AccessFlags, access};
 
-use super::Code;
+use super::{Code, begin};
 use crate::{
-    cluster::warden::Warden,
+    build::Kind,
     files::write_json,
     grade::{self, Request},
     report::terminal::{self, Progress},
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<u8> {
         all: args.all,
         jobs: args.jobs.unwrap_or(lab.side_by_side),
     };
-    let warden = Warden::start()?;
+    let warden = begin(&workspace, Kind::Node)?;
     let graded = grade::grade(&workspace, &lab, &request, &warden, &progress);
     progress.finish();
     let (grade, _) = graded?;

@@ -17,6 +17,7 @@ use crate::{
     cluster::warden::Warden,
     lab::Lab,
     output,
+    preflight,
     variant::Variant,
     workspace::Workspace,
 };
@@ -37,6 +38,13 @@ impl Code {
         let lab = Lab::load(&workspace, &self.lab)?;
         Ok((workspace, lab, self.variant.parse()?))
     }
+}
+
+/// Begins what needs a program of this `kind`: sees that the machine can build and run it, and starts
+/// the warden.
+fn begin(workspace: &Workspace, kind: Kind) -> Result<Warden> {
+    preflight::check(&kind.needs(workspace))?;
+    Warden::start()
 }
 
 /// The program of a node; `None` when the code does not compile, which has been said then.

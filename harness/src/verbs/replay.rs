@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{program_of, simulation_of};
+use super::{begin, program_of, simulation_of};
 use crate::{
-    build::Program,
+    build::{Kind, Program},
     cluster::warden::Warden,
     explore::{
         keep::{self, keep, plan_of},
@@ -52,7 +52,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let inputs: Inputs = read_json(&args.run_dir.join("run.json")).with_context(what)?;
     let recorded: Outcome = read_json(&args.run_dir.join("verdict.json")).with_context(what)?;
     let lab = Lab::load(&workspace, &inputs.lab)?;
-    let warden = Warden::start()?;
+    let simulates = inputs.engine == keep::ENGINE && !args.processes;
+    let kind = if simulates { Kind::Simulation } else { Kind::Node };
+    let warden = begin(&workspace, kind)?;
     let replay = Replay { args, workspace, lab, inputs, recorded, warden };
     if replay.inputs.engine != keep::ENGINE {
         let schedule = read_json(&args.run_dir.join("schedule.json")).with_context(what)?;

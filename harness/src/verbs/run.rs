@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{Code, program_of};
+use super::{Code, begin, program_of};
 use crate::{
+    build::Kind,
     cluster::{
         Cluster,
         process::{ProcessCluster, Spec},
-        warden::Warden,
     },
     fabric::{Fabric, RunClock, record::Recorder},
     grade::new_runs_dir,
@@ -40,7 +40,7 @@ const WATCH: Duration = Duration::from_millis(50);
 /// When the lab does not build, or a node does not start or falls.
 pub fn run(args: &Args) -> Result<u8> {
     let (workspace, lab, variant) = args.code.find()?;
-    let warden = Warden::start()?;
+    let warden = begin(&workspace, Kind::Node)?;
     let Some(program) = program_of(&workspace, &lab, &variant, &warden)? else {
         return Ok(Verdict::Broken.exit_code());
     };

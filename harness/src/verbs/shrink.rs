@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::simulation_of;
+use super::{begin, simulation_of};
 use crate::{
-    cluster::warden::Warden,
+    build::Kind,
     explore::{
         keep::{self, keep, plan_of},
         runner::Runner,
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let plan = plan_of(&args.run_dir).with_context(what)?;
     let lab = Lab::load(&workspace, &inputs.lab)?;
     let variant: Variant = inputs.variant.parse()?;
-    let warden = Warden::start()?;
+    let warden = begin(&workspace, Kind::Simulation)?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {
         return Ok(Verdict::Broken.exit_code());

@@ -47,7 +47,10 @@ where
     L: FnOnce(Context) -> F,
     F: Future<Output = Services>,
 {
-    let settings = Settings::read(env::vars())?;
+    // Of the variables that are not UTF-8 none is ours.
+    let variables = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::read(variables)?;
     log::start(settings.log_format);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let context = open(&settings)?;

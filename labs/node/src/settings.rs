@@ -47,7 +47,7 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// Reads the settings from `variables`, as `std::env::vars()` gives them.
+    /// Reads the settings from `variables`, names and values.
     ///
     /// # Errors
     /// Names the variable that is missing or wrong, and an example of a right one.

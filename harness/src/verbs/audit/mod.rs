@@ -9,7 +9,9 @@ use anyhow::{Result, bail};
 use console::style;
 
 use self::demands::{Demand, Row, rows};
+use super::begin;
 use crate::{
+    build::Kind,
     cluster::warden::Warden,
     gaps::GapFile,
     grade::{self, Request},
@@ -62,7 +64,7 @@ struct Cell(Vec<Verdict>);
 /// When a lab or its answers cannot be read, or the harness fails.
 pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
-    let warden = Warden::start()?;
+    let warden = begin(&workspace, Kind::Node)?;
     let mut unmet = 0;
     for name in &args.labs {
         let lab = Lab::load(&workspace, name)?;
