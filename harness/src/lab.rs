@@ -205,8 +205,11 @@ impl Lab {
     fn check(&self, folder: &str) -> Result<()> {
         ensure!(self.name == folder, "name = \"{}\" must be the folder's, {folder}", self.name);
         ensure!(self.side_by_side > 0, "side_by_side = 0 must be at least 1");
-        let missing = self.gap_files.iter().find(|file| !self.dir.join(file).is_file());
-        ensure!(missing.is_none(), "gap_files names {missing:?}, which is not there");
+        // What is there, but no file, is refused when it is read.
+        let is_missing = |file: &&PathBuf| self.dir.join(file).symlink_metadata().is_err();
+        if let Some(missing) = self.gap_files.iter().find(is_missing) {
+            bail!("gap_files names {}, which is not there", missing.display());
+        }
         let points: u32 = self.milestones.iter().map(|milestone| milestone.points).sum();
         ensure!(points == 100, "the points of the milestones add up to {points}, not to 100");
         let mut ids = BTreeSet::new();

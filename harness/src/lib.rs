@@ -18,6 +18,7 @@ pub mod preflight;
 pub mod report;
 pub mod simulation;
 pub mod sources;
+pub mod submission;
 pub mod variant;
 pub mod verbs;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! Variants: the lab with its gap files swapped, by one mechanism for all of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt, fs,
     path::{Path, PathBuf},
     str::FromStr,
@@ -9,7 +9,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{gaps::GapFile, lab::Lab, verdict::Verdict, workspace::Workspace};
+pub use crate::submission::GapTexts;
+use crate::{
+    gaps::GapFile,
+    lab::Lab,
+    submission::{Submission, read},
+    verdict::Verdict,
+    workspace::Workspace,
+};
 
 /// Whose code is in the gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +36,6 @@ pub enum Variant {
     /// A submission: its gap files laid over the pristine lab.
     Folder(PathBuf),
 }
-
-/// The gap files of a variant: their text by their path in the lab's folder.
-pub type GapTexts = BTreeMap<PathBuf, String>;
 
 impl FromStr for Variant {
     type Err = anyhow::Error;
@@ -100,7 +104,11 @@ impl Variant {
     pub fn gap_texts(&self, workspace: &Workspace, lab: &Lab) -> Result<Option<GapTexts>> {
         let answers = Answers::of(workspace, lab);
         Ok(Some(match self {
-            Self::Mine => return Ok(None),
+            Self::Mine => {
+                // What is handed in must be what any other grade can take.
+                lab.gap_files.iter().try_for_each(|path| read(&lab.dir.join(path)).map(drop))?;
+                return Ok(None);
+            }
             Self::Starter => starter(lab)?,
             Self::Reference => answers.reference()?,
             Self::Gap(number) => {
@@ -121,8 +129,19 @@ impl Variant {
                 mix(&starter(lab)?, &reference, |gap| numbers.contains(&gap))?
             }
             Self::Wrong(name) => answers.wrong(name)?.applied(&answers.reference()?)?,
-            Self::Folder(folder) => submission(lab, folder)?,
+            Self::Folder(folder) => Submission::find(lab, folder)?.texts()?,
         }))
+    }
+
+    /// The files of a submission that are not used.
+    ///
+    /// # Errors
+    /// When it lacks a gap file.
+    pub fn not_used(&self, workspace: &Workspace, lab: &Lab) -> Result<Vec<String>> {
+        match self {
+            Self::Folder(folder) => Ok(Submission::find(lab, folder)?.not_used(workspace, lab)),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
@@ -142,26 +161,6 @@ fn mix(base: &GapTexts, other: &GapTexts, wanted: impl Fn(u32) -> bool) -> Resul
     base.iter().map(mix).collect()
 }
 
-fn submission(lab: &Lab, folder: &Path) -> Result<GapTexts> {
-    let shown_files: Vec<_> = lab.gap_files.iter().map(|path| path.display().to_string()).collect();
-    let text = |path: &PathBuf| {
-        let flat = PathBuf::from(path.file_name().unwrap_or_default());
-        let places = [path.clone(), flat, Path::new("labs").join(&lab.name).join(path)];
-        let found = places.iter().map(|place| folder.join(place)).find(|place| place.is_file());
-        let found = found.with_context(|| {
-            format!(
-                "{} holds no {}: a submission for lab {} is a folder with {}",
-                folder.display(),
-                path.display(),
-                lab.name,
-                shown_files.join(", ")
-            )
-        })?;
-        Ok((path.clone(), read(&found)?))
-    };
-    lab.gap_files.iter().map(text).collect()
-}
-
 /// Reads the gap files from a folder that holds them side by side.
 fn read_flat(lab: &Lab, folder: &Path) -> Result<GapTexts> {
     let read = |path: &PathBuf| {
@@ -169,10 +168,6 @@ fn read_flat(lab: &Lab, folder: &Path) -> Result<GapTexts> {
         Ok((path.clone(), read(&folder.join(name))?))
     };
     lab.gap_files.iter().map(read).collect()
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The answers to a lab: its reference and its wrong answers.

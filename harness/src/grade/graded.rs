@@ -14,6 +14,9 @@ pub struct Grade {
     pub lab: String,
     /// Which variant of it.
     pub variant: String,
+    /// The files of a submission that were not used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_used: Vec<String>,
     /// Which engine.
     pub engine: String,
     /// The points.

@@ -31,7 +31,7 @@ use crate::{
     cluster::warden::Warden,
     files::write_json,
     lab::{Lab, Milestone},
-    output,
+    output, submission,
     variant::Variant,
     verdict::Verdict,
     workspace::Workspace,
@@ -121,6 +121,8 @@ pub fn grade(
     let milestones = lab.selected(&request.milestones)?;
     // A variant that does not exist is the caller's mistake, and found before anything is begun.
     request.variant.gap_texts(workspace, lab)?;
+    let not_used = request.variant.not_used(workspace, lab)?;
+    submission::tell(lab, &not_used).into_iter().for_each(output::say);
     let runs = workspace.runs_dir();
     kept::forget_old(&runs)?;
     let dir = new_runs_dir(&runs, &format!("{}-{}", lab.name, request.variant.slug()))?;
@@ -129,6 +131,7 @@ pub fn grade(
         format: 1,
         lab: lab.name.clone(),
         variant: request.variant.to_string(),
+        not_used,
         engine: ENGINE.to_owned(),
         score: 0,
         max_score: milestones.iter().map(|milestone| milestone.points).sum(),

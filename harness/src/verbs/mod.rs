@@ -16,8 +16,7 @@ use crate::{
     build::{self, BuildError, Kind, Program},
     cluster::warden::Warden,
     lab::Lab,
-    output,
-    preflight,
+    output, preflight, submission,
     variant::Variant,
     workspace::Workspace,
 };
@@ -86,6 +85,8 @@ fn build(
     kind: Kind,
     warden: &Warden,
 ) -> Result<Option<Program>> {
+    let not_used = variant.not_used(workspace, lab)?;
+    submission::tell(lab, &not_used).into_iter().for_each(output::say);
     output::say(format_args!("building {} ({variant})", lab.name));
     match build::build(workspace, lab, variant, kind, warden) {
         Ok(program) => Ok(Some(program)),

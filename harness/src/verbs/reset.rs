@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 
-use crate::{lab::Lab, output, report::terminal::wrapped, variant, workspace::Workspace};
+use crate::{lab::Lab, output, report::terminal::wrapped, submission, variant, workspace::Workspace};
 
 /// Which lab is to be reset.
 #[derive(clap::Args, Debug)]
@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let lab = Lab::load(&workspace, &args.lab)?;
     let starter = variant::starter(&lab)?;
     let is_changed = |path: &std::path::Path, text: &String| {
-        fs::read_to_string(lab.dir.join(path)).ok().as_ref() != Some(text)
+        submission::read(&lab.dir.join(path)).ok().as_ref() != Some(text)
     };
     let changed: Vec<_> = starter.iter().filter(|(path, text)| is_changed(path, text)).collect();
     if changed.is_empty() {
