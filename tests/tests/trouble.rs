@@ -51,6 +51,7 @@ fn a_limit_that_is_too_low_is_told_before_anything_is_built() {
         ("ulimit -n 48", &["only 48 open files", "raise that limit"][..]),
         ("ulimit -f 1000", &["in a file are allowed (ulimit -f)", "raise that limit"]),
         ("ulimit -d 200000", &["MiB of memory are allowed (ulimit -d)"]),
+        ("prlimit --pid=$$ --nproc=20:20", &["more threads are allowed (ulimit -u)"]),
         ("ulimit -v 900000", &["MiB of addresses are allowed (ulimit -v)"]),
     ] {
         let Some(done) = unshared("-r", &format!("{limit} && exec \"$@\"")) else { return };
