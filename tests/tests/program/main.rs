@@ -10,4 +10,5 @@ mod simulation;
 mod spared;
 mod terminal;
 mod tried_by_hand;
+mod trouble;
 mod verdicts;
