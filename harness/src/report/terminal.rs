@@ -37,37 +37,30 @@ pub struct Progress {
 impl Progress {
     /// Progress of grading `what`.
     pub fn new(what: String) -> Self {
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template"),
-        );
-        Self { bar, what: clean::sentence(&what) }
+        Self { bar: ProgressBar::new_spinner(), what: clean::sentence(&what) }
     }
 
     /// Clears the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
-
-    fn say(&self, text: &str) {
-        match Term::stderr().is_term() {
-            true => self.bar.set_message(text.to_owned()),
-            false => output::say(text),
-        }
-    }
 }
 
 impl Watcher for Progress {
     fn building(&self) {
-        self.say(&format!("building {}", self.what));
-        self.bar.enable_steady_tick(Duration::from_millis(100));
+        // Cargo shows how far it is.
+        output::say(format_args!("building {}", self.what));
     }
 
     fn running(&self, runs: usize) {
         self.bar.set_length(runs as u64);
         let template = "{spinner} {pos}/{len} runs of {msg}, {elapsed}";
         self.bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
-        self.say(&self.what);
+        match Term::stderr().is_term() {
+            true => self.bar.set_message(self.what.clone()),
+            false => output::say(format_args!("running {}", self.what)),
+        }
+        self.bar.enable_steady_tick(Duration::from_millis(100));
     }
 
     fn ran(&self, milestone: &Milestone, outcome: &Outcome) {

@@ -33,7 +33,6 @@ use crate::{
     verdict::Verdict,
 };
 
-
 /// A variant of a lab, by the function from what a node is given to the services it serves.
 pub fn lab<F>(node: impl Fn(Context) -> F + Send + Sync + 'static) -> Lab
 where

@@ -4,7 +4,9 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 
-use crate::{lab::Lab, output, report::terminal::wrapped, submission, variant, workspace::Workspace};
+use crate::{
+    lab::Lab, output, report::terminal::wrapped, submission, variant, workspace::Workspace,
+};
 
 /// Which lab is to be reset.
 #[derive(clap::Args, Debug)]
