@@ -29,7 +29,8 @@ fn reliance(owner: &str, token: u64, from_us: u64, until_us: u64) -> Reliance {
 
 fn grant(owner: &str, request_no: u64, token: u64, asked_us: u64, told_us: u64) -> Grant {
     let (lock, owner, node) = ("lock-1".to_owned(), owner.to_owned(), "n1".to_owned());
-    Grant { lock, token, owner, request_no, node, asked_us, told_us }
+    let process = owner[1..].parse().ok();
+    Grant { lock, token, owner, request_no, node, process, asked_us, told_us }
 }
 
 #[test]
@@ -259,13 +260,15 @@ fn a_node_that_is_alone_grants_nothing_new() {
 fn write(version: (u64, u64), call_us: u64, returned: Option<(u64, Told)>) -> Write {
     let (lock, owner) = ("lock-1".to_owned(), format!("c{}", version.0));
     let value = format!("{version:?}");
-    Write { lock, owner, version, value, call_us, returned }
+    let process = version.0 as u32;
+    Write { lock, owner, process, version, value, call_us, returned }
 }
 
 fn read(version: (u64, u64), call_us: u64, return_us: u64) -> Read {
     Read {
         lock: "lock-1".into(),
         reader: "c9".into(),
+        process: 9,
         version,
         value: if version == (0, 0) { String::new() } else { format!("{version:?}") },
         node: "n1".into(),

@@ -226,6 +226,7 @@ pub fn writes(history: &[Operation]) -> Vec<Write> {
     let write = |write: &Operation| Write {
         lock: write.key.clone(),
         owner: text(&write.details, "owner"),
+        process: write.process,
         version: (number(&write.details, "token"), number(&write.details, "seq")),
         value: text(&write.details, "value"),
         call_us: write.call_us,
@@ -243,6 +244,7 @@ pub fn reads(history: &[Operation]) -> Vec<Read> {
         Some(Read {
             lock: read.key.clone(),
             reader: text(&read.details, "owner"),
+            process: read.process,
             version: (number(result, "token"), number(result, "seq")),
             value: text(result, "value"),
             node: told_by(read),
@@ -303,6 +305,7 @@ pub fn grants(answers: &[Answer]) -> Vec<Grant> {
             owner: answer.owner.clone(),
             request_no: answer.request_no,
             node: answer.node.clone(),
+            process: None,
             asked_us: answer.asked_us,
             told_us: answer.told_us,
         }),
@@ -321,6 +324,7 @@ pub fn grants_known(history: &[Operation]) -> Vec<Grant> {
             owner: text(&acquire.details, "owner"),
             request_no: number(&acquire.details, "request_no"),
             node: told_by(acquire),
+            process: Some(acquire.process),
             asked_us: acquire.call_us,
             told_us,
         })

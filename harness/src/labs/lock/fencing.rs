@@ -17,6 +17,8 @@ pub struct Write {
     pub lock: String,
     /// By whom.
     pub owner: String,
+    /// By which client; it does one thing after the other.
+    pub process: u32,
     /// As what.
     pub version: Version,
     /// What; no two writes have the same value.
@@ -43,6 +45,8 @@ pub struct Read {
     pub lock: String,
     /// By whom.
     pub reader: String,
+    /// By which client.
+    pub process: u32,
     /// Which write it saw.
     pub version: Version,
     /// What it saw.
@@ -68,6 +72,8 @@ impl Write {
 
 /// Something that had certainly happened by a moment: a write that returned OK, or a read.
 struct Done<'a> {
+    process: u32,
+    call_us: u64,
     at_us: u64,
     version: Version,
     what: String,
@@ -95,32 +101,44 @@ pub fn fenced(writes: &[Write], reads: &[Read]) -> Option<Finding> {
     findings.flatten().min_by_key(|finding| finding.at_us)
 }
 
-/// The newest of `done` that had happened before `at_us`: `done` by time, asked in order of time.
+/// The newest of `done` that had happened before an operation: `done` by time, asked in order of
+/// time.
 struct Newest<'a> {
-    done: std::iter::Peekable<std::vec::IntoIter<Done<'a>>>,
-    newest: Option<Done<'a>>,
+    done: Vec<Done<'a>>,
+    /// How many were over, and which of these is the newest.
+    over: usize,
+    newest: Option<usize>,
 }
 
 impl<'a> Newest<'a> {
     fn new(mut done: Vec<Done<'a>>) -> Self {
         done.sort_by_key(|done| done.at_us);
-        Self { done: done.into_iter().peekable(), newest: None }
+        Self { done, over: 0, newest: None }
     }
 
-    fn before(&mut self, at_us: u64) -> Option<&Done<'a>> {
-        while let Some(next) = self.done.next_if(|next| next.at_us < at_us) {
-            if self.newest.as_ref().is_none_or(|newest| newest.version < next.version) {
-                self.newest = Some(next);
-            }
+    /// Before the client `process` called at `call_us`: what touches that is concurrent, unless the
+    /// same client did it.
+    fn before(&mut self, call_us: u64, process: u32) -> Option<&Done<'a>> {
+        while self.done.get(self.over).is_some_and(|next| next.at_us < call_us) {
+            let is_newer = |newest: usize| self.done[newest].version < self.done[self.over].version;
+            self.newest = self.newest.filter(|newest| !is_newer(*newest)).or(Some(self.over));
+            self.over += 1;
         }
-        self.newest.as_ref()
+        let touching = self.done[self.over..].iter().take_while(|next| next.at_us == call_us);
+        let own = touching.filter(|it| it.process == process && it.call_us < call_us);
+        self.newest
+            .map(|newest| &self.done[newest])
+            .into_iter()
+            .chain(own)
+            .max_by_key(|it| it.version)
     }
 }
 
 fn written<'a>(writes: &[&'a Write]) -> Vec<Done<'a>> {
     let done = writes.iter().filter_map(|write| {
         let at_us = write.ok_us()?;
-        Some(Done { at_us, version: write.version, what: write.name(), who: &write.owner })
+        let Write { process, call_us, version, .. } = **write;
+        Some(Done { process, call_us, at_us, version, what: write.name(), who: &write.owner })
     });
     done.collect()
 }
@@ -132,7 +150,7 @@ fn late_writes(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
     let mut by_call: Vec<_> = writes.to_vec();
     by_call.sort_by_key(|write| write.call_us);
     by_call.into_iter().find_map(|write| {
-        let before = newest.before(write.call_us)?;
+        let before = newest.before(write.call_us, write.process)?;
         if write.version.0 >= before.version.0 {
             return None;
         }
@@ -190,6 +208,8 @@ fn unwritten(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
 fn went_back(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
     let mut done = written(writes);
     done.extend(reads.iter().map(|read| Done {
+        process: read.process,
+        call_us: read.call_us,
         at_us: read.return_us,
         version: read.version,
         what: format!(
@@ -202,7 +222,7 @@ fn went_back(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
     let mut by_call: Vec<_> = reads.iter().collect();
     by_call.sort_by_key(|read| read.call_us);
     by_call.into_iter().find_map(|read| {
-        let before = newest.before(read.call_us)?;
+        let before = newest.before(read.call_us, read.process)?;
         (read.version < before.version).then(|| {
             let sentence = format!(
                 "{} read {} at {} and was told by {} at {} what token {} had written as number {}, \
@@ -229,6 +249,8 @@ fn of_read(read: &Read, sentence: String, since_us: u64) -> Finding {
 /// A write that was told FENCED though nothing newer had been sent.
 fn barred(writes: &[&Write]) -> Option<Finding> {
     let sent = writes.iter().map(|write| Done {
+        process: write.process,
+        call_us: write.call_us,
         at_us: write.call_us,
         version: write.version,
         what: write.name(),
@@ -242,7 +264,8 @@ fn barred(writes: &[&Write]) -> Option<Finding> {
     let mut by_return: Vec<_> = fenced.collect();
     by_return.sort_by_key(|(at_us, _)| *at_us);
     by_return.into_iter().find_map(|(at_us, write)| {
-        let before = newest.before(at_us)?;
+        // What is sent at the same moment may have been first.
+        let before = newest.before(at_us.saturating_add(1), write.process)?;
         (before.version <= write.version).then(|| {
             let sentence = format!(
                 "{} of {} was told FENCED at {}, though nobody had sent a newer one. It should \

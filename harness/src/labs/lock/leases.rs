@@ -20,6 +20,8 @@ pub struct Grant {
     pub request_no: u64,
     /// By which node it was told.
     pub node: String,
+    /// Which client asked, if it is one that does one thing after the other by these times.
+    pub process: Option<u32>,
     /// When the request was first sent.
     pub asked_us: u64,
     /// When the node told it, whether or not the client ever heard.
@@ -88,6 +90,8 @@ pub fn tokens_grow(grants: &[Grant]) -> Option<Finding> {
     let mut told = by_telling.into_iter().peekable();
     let mut highest: BTreeMap<&str, &Grant> = BTreeMap::new();
     let mut holders: BTreeMap<(&str, u64), &Grant> = BTreeMap::new();
+    // What one client is told and then asks at the same moment is not concurrent.
+    let mut last: BTreeMap<(&str, u32), &Grant> = BTreeMap::new();
     for grant in by_asking {
         let first = holders.entry((&grant.lock, grant.token)).or_insert(grant);
         if (&first.owner, first.request_no) != (&grant.owner, grant.request_no) {
@@ -99,7 +103,10 @@ pub fn tokens_grow(grants: &[Grant]) -> Option<Finding> {
                 *best = earlier;
             }
         }
-        if let Some(earlier) = highest.get(grant.lock.as_str())
+        let own = grant.process.and_then(|process| last.insert((&grant.lock, process), grant));
+        let own = own.filter(|own| own.told_us == grant.asked_us);
+        let before = highest.get(grant.lock.as_str()).copied().into_iter().chain(own);
+        if let Some(earlier) = before.max_by_key(|earlier| earlier.token)
             && grant.token <= earlier.token
             && (&earlier.owner, earlier.request_no) != (&grant.owner, grant.request_no)
         {
