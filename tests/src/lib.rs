@@ -1,5 +1,7 @@
 //! What the tests share: the `lab` program, submissions, and a turn on the machine.
 
+pub mod shapes;
+pub mod small;
 pub mod voter;
 pub mod wire;
 

@@ -2,35 +2,43 @@
 
 use super::values::ValueHistory;
 use crate::checker::{
-    linearizable::{Action, Cas, Impossible, NEVER, UNSEEN, Value},
+    linearizable::{Action, Cas, Cause, UNSEEN, Value},
     seconds, shortened,
 };
 
 impl ValueHistory {
-    /// The operation that cannot be placed, what was possible instead, and where to look.
+    /// The operation on a key that cannot be placed, what was possible instead, and where to look.
     /// Clients are called `who` and their number.
-    pub fn explain(&self, found: &Impossible, who: &str) -> String {
-        let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
-        let place = self.places[*key][*operation];
-        let operation = self.keys[*key][*operation];
-        let possible: Vec<_> = possible.iter().map(|value| self.show(*value)).collect();
-        let until = if *until_us == NEVER { "the end".to_owned() } else { seconds(*until_us) };
+    pub fn explain(&self, key: usize, cause: &Cause, who: &str) -> String {
+        let operation = self.keys[key][cause.operation];
+        let (from_us, until_us) = cause.window_us;
+        let could_be: Vec<_> = cause.could_be.iter().map(|value| self.show(*value)).collect();
+        let why = if cause.from_nowhere {
+            "nobody had written that".to_owned()
+        } else if !cause.is_first {
+            "no order explains it and everything else".to_owned()
+        } else if could_be.is_empty() {
+            "what had returned before can be explained, but not this as well".to_owned()
+        } else {
+            format!("it could have been {}", could_be.join(" or "))
+        };
         format!(
-            "{who}{} {} (line {}, called at {}), which fits nowhere: the value could only be \
-             {}. What happened between {} and {until} is impossible by itself.",
-            place.process,
-            self.did(&operation.action, &self.names[*key]),
-            place.line,
+            "{who}{} {} (line {}, called at {}), which fits nowhere: {why}. Look at what happened \
+             between {} and {}.",
+            operation.process,
+            self.did(&operation.action, &self.names[key]),
+            self.lines[key][cause.operation],
             seconds(operation.call_us),
-            possible.join(" or "),
-            seconds(*from_us),
+            seconds(from_us),
+            seconds(until_us),
         )
     }
 
     /// A value as it is shown.
     pub fn show(&self, value: Value) -> String {
         match (self.values.text(value), value) {
-            (Some(text), _) => format!("{:?}", shortened(text)),
+            (Some(text), _) if self.values.is_string(value) => format!("{:?}", shortened(text)),
+            (Some(text), _) => shortened(text),
             (None, UNSEEN) => "something that nobody saw".to_owned(),
             (None, _) => "nothing".to_owned(),
         }

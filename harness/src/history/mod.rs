@@ -1,19 +1,24 @@
 //! What the clients saw: every operation, from its first send to its last reply.
 
 mod explain;
+mod foreign;
+mod json;
+mod lines;
 pub mod values;
 
 use std::{
-    collections::BTreeMap,
+    fs::File,
+    io::BufReader,
     path::Path,
     sync::{Arc, Mutex},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{fabric::RunClock, files::read_lines};
+use self::lines::Processes;
+use crate::fabric::RunClock;
 
 /// One operation of one client. Times are in microseconds since the start of the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,30 +64,35 @@ impl Try {
     }
 }
 
-/// Reads a history from JSON lines and checks that it could be one.
+/// More operations than this are refused: all that they say is kept.
+const MOST_OPERATIONS: usize = 1_000_000;
+
+/// Reads a history from JSON lines and checks that it could be one. `is_one` says what is wrong
+/// with an operation that could be none.
 ///
 /// # Errors
 /// Names the file and the line that is not what it should be.
-pub fn read(path: &Path) -> Result<Vec<Operation>> {
-    let operations: Vec<Operation> = read_lines(path)?;
-    let mut free_us: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
-    let mut by_call: Vec<_> = operations.iter().zip(1..).collect();
-    by_call.sort_by_key(|(operation, _)| operation.call_us);
-    for (operation, line) in by_call {
+pub fn read(path: &Path, is_one: impl Fn(&Operation) -> Result<()>) -> Result<Vec<Operation>> {
+    let (mut operations, mut processes) = (Vec::new(), Processes::default());
+    lines::each(open(path)?, path, |line, number| {
+        let operation: Operation = lines::parse(line)?;
         let Operation { process, call_us, return_us, .. } = operation;
-        let place = || format!("{}:{line}", path.display());
-        let return_us = return_us.unwrap_or(u64::MAX);
-        ensure!(return_us >= *call_us, "{}: return_us comes before call_us", place());
-        let (until_us, earlier) = free_us.get(process).copied().unwrap_or_default();
-        // An operation that never returned lasts until its client goes on to the next one.
+        lines::has_returned(return_us, operation.result.is_some())?;
+        processes.call(process, call_us, return_us, number)?;
+        is_one(&operation)?;
         ensure!(
-            until_us == u64::MAX || until_us <= *call_us,
-            "{}: process {process} calls while its operation of line {earlier} is under way",
-            place()
+            operations.len() < MOST_OPERATIONS,
+            "there are more than {MOST_OPERATIONS} operations: check a part of the file"
         );
-        free_us.insert(*process, (return_us, line));
-    }
+        operations.push(operation);
+        Ok(())
+    })?;
     Ok(operations)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(BufReader::with_capacity(1 << 16, file))
 }
 
 /// The history of one run, written by all its clients; cheap to clone.

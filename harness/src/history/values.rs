@@ -1,12 +1,7 @@
 //! Histories of values (get, put, append, cas, delete) from JSON lines: read once, line by line, in
 //! bounded memory, each mistake with its line.
 
-use std::{
-    borrow::Cow,
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-};
+use std::{borrow::Cow, io::BufRead, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustc_hash::FxHashMap;
@@ -15,11 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     checker::linearizable::{ABSENT, Action, Cas, NEVER, Operation, Value, Values},
-    history,
+    history::{self, json, lines, lines::Processes},
 };
 
-/// A longer line is no operation.
-const LONGEST_LINE: u64 = 1 << 20;
 /// More operations than this are refused: they would take more memory than a laptop has to spare.
 const MOST_OPERATIONS: usize = 8_000_000;
 /// And so are more bytes of keys and values.
@@ -51,25 +44,19 @@ impl Model {
 #[derive(Debug, Default)]
 pub struct ValueHistory {
     /// The keys' names.
-    pub names: Vec<String>,
-    /// The operations on each key, in the order of the file.
+    pub names: Vec<Arc<str>>,
+    /// The operations on each key that say anything, in the order of the file.
     pub keys: Vec<Vec<Operation>>,
-    /// The line of each operation, and its process.
-    pub places: Vec<Vec<Place>>,
+    /// The line of each operation, from 1.
+    pub lines: Vec<Vec<u32>>,
     /// The values by number.
     pub values: Values,
-}
-
-/// Where an operation stands, and whose it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// The line, from 1.
-    pub line: u32,
-    /// The client.
-    pub process: u32,
+    /// How many operations were read, reads without a result among them.
+    pub operations: usize,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an operation, {\"process\": 1, \"op\": \"get\", ...}")]
 struct Line<'a> {
     process: u32,
     #[serde(borrow)]
@@ -87,6 +74,7 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a result, {\"ok\": true} or {\"value\": ...}")]
 struct Told<'a> {
     ok: Option<bool>,
     #[serde(borrow, default, deserialize_with = "even_null")]
@@ -105,8 +93,7 @@ fn even_null<'de, D: Deserializer<'de>>(
 /// # Errors
 /// Names the file and the line that is not what it should be.
 pub fn read(path: &Path, model: Model) -> Result<ValueHistory> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(BufReader::with_capacity(1 << 16, file), path, model)
+    parse(history::open(path)?, path, model)
 }
 
 impl ValueHistory {
@@ -128,25 +115,9 @@ impl ValueHistory {
 ///
 /// # Errors
 /// Names the line that is not what it should be.
-pub fn parse(mut lines: impl BufRead, path: &Path, model: Model) -> Result<ValueHistory> {
+pub fn parse(lines: impl BufRead, path: &Path, model: Model) -> Result<ValueHistory> {
     let mut reader = Reader { model, ..Reader::default() };
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let place = || format!("{}:{number}", path.display());
-        let read = lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
-        if read.with_context(place)? == 0 {
-            break;
-        }
-        ensure!(
-            line.ends_with(b"\n") || (line.len() as u64) < LONGEST_LINE,
-            "{}: the line is longer than {LONGEST_LINE} bytes, so it is no operation",
-            place()
-        );
-        if !line.trim_ascii().is_empty() {
-            reader.add(&line, number).with_context(place)?;
-        }
-    }
+    lines::each(lines, path, |line, number| reader.add(line, number))?;
     Ok(reader.history)
 }
 
@@ -154,16 +125,16 @@ pub fn parse(mut lines: impl BufRead, path: &Path, model: Model) -> Result<Value
 struct Reader {
     model: Model,
     history: ValueHistory,
-    key_numbers: FxHashMap<Box<str>, usize>,
-    /// What each process did last: call, return, line.
-    last: FxHashMap<u32, (u64, u64, u32)>,
-    operations: usize,
+    key_numbers: FxHashMap<Arc<str>, usize>,
+    /// Of each key, the first line that appends to it, and the first with a value that is no text.
+    texts_only: Vec<[Option<u32>; 2]>,
+    processes: Processes,
     text_bytes: usize,
 }
 
 impl Reader {
     fn add(&mut self, line: &[u8], number: u32) -> Result<()> {
-        let line: Line<'_> = serde_json::from_slice(line)?;
+        let line: Line<'_> = lines::parse(line)?;
         let known = self.model.operations();
         ensure!(
             known.contains(&line.op.as_ref()),
@@ -171,55 +142,61 @@ impl Reader {
             line.op,
             known.join(", ")
         );
-        let returned = line.return_us.is_some() && line.result.is_some();
-        let return_us = line.return_us.filter(|_| returned).unwrap_or(NEVER);
-        self.check_process(&line, return_us, number)?;
-        let Some(action) = self.action(&line, returned)? else { return Ok(()) };
-        self.operations += 1;
+        let returned = lines::has_returned(line.return_us, line.result.is_some())?;
+        self.processes.call(line.process, line.call_us, line.return_us, number)?;
+        self.history.operations += 1;
         ensure!(
-            self.operations <= MOST_OPERATIONS,
+            self.history.operations <= MOST_OPERATIONS,
             "there are more than {MOST_OPERATIONS} operations: check a part of the file"
         );
+        let key = self.key(&line.key);
+        let action = self.action(&line, returned)?;
+        self.check_texts(key, &line, number)?;
         ensure!(
             self.text_bytes <= MOST_TEXT,
             "keys and values take more than {MOST_TEXT} bytes: check a part of the file"
         );
-        let key = self.key(&line.key);
-        self.history.keys[key].push(Operation { action, call_us: line.call_us, return_us });
-        self.history.places[key].push(Place { line: number, process: line.process });
+        let Some(action) = action else { return Ok(()) };
+        let (process, call_us) = (line.process, line.call_us);
+        let return_us = line.return_us.unwrap_or(NEVER);
+        self.history.keys[key].push(Operation { process, action, call_us, return_us });
+        self.history.lines[key].push(number);
         Ok(())
     }
 
-    fn check_process(&mut self, line: &Line<'_>, return_us: u64, number: u32) -> Result<()> {
-        let Line { process, call_us, .. } = *line;
-        ensure!(return_us >= call_us, "return_us comes before call_us");
-        if let Some((last_call_us, last_return_us, last_line)) =
-            self.last.insert(process, (call_us, return_us, number))
-        {
-            ensure!(
-                call_us >= last_call_us,
-                "process {process} calls before its operation of line {last_line}: write the \
-                 operations of one process in the order of their calls"
-            );
-            // An operation that never returned lasts until its client goes on to the next one.
-            ensure!(
-                last_return_us == NEVER || last_return_us <= call_us,
-                "process {process} calls while its operation of line {last_line} is under way"
-            );
+    /// An append joins texts; what it makes of anything else is not known.
+    fn check_texts(&mut self, key: usize, line: &Line<'_>, number: u32) -> Result<()> {
+        let is_text = |raw: &&RawValue| raw.get().starts_with('"') || raw.get() == "null";
+        let told = line.result.as_ref().and_then(|told| told.value);
+        let all_texts = [line.value, line.expected, told].iter().flatten().all(is_text);
+        let [appends, others] = &mut self.texts_only[key];
+        if line.op == "append" {
+            appends.get_or_insert(number);
         }
-        Ok(())
+        if !all_texts {
+            others.get_or_insert(number);
+        }
+        match (*appends, *others) {
+            (Some(append), Some(other)) => bail!(
+                "line {append} appends to {}, so all its values are strings or null; the one of \
+                 line {other} is not",
+                line.key
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn key(&mut self, name: &str) -> usize {
         if let Some(number) = self.key_numbers.get(name) {
             return *number;
         }
-        let number = self.history.keys.len();
-        self.text_bytes += name.len();
-        self.key_numbers.insert(name.into(), number);
-        self.history.names.push(name.to_owned());
+        let (number, name) = (self.history.keys.len(), Arc::from(name));
+        self.text_bytes += str::len(&name);
+        self.key_numbers.insert(Arc::clone(&name), number);
+        self.history.names.push(name);
         self.history.keys.push(Vec::new());
-        self.history.places.push(Vec::new());
+        self.history.lines.push(Vec::new());
+        self.texts_only.push([None; 2]);
         number
     }
 
@@ -229,11 +206,10 @@ impl Reader {
         let action = match line.op.as_ref() {
             "get" => {
                 let Some(told) = told else { return Ok(None) };
+                ensure!(told.ok != Some(false), "{FAILED}");
                 let seen = told.value.context("a get that returned needs result.value")?;
                 Action::Get(self.number(seen)?)
             }
-            "put" => Action::Put(self.value(line)?),
-            "append" => Action::Append(self.value(line)?),
             "cas" => {
                 let expected = line.expected.context("a cas needs expected")?;
                 let expected = self.number(expected)?;
@@ -241,8 +217,16 @@ impl Reader {
                 let told = told.map(|told| self.cas(told)).transpose()?;
                 Action::Cas { expected, new, told }
             }
-            "delete" => Action::Delete,
-            other => bail!("op \"{other}\" is unknown"),
+            op => {
+                let ok = told.map(|told| told.ok);
+                ensure!(ok != Some(None), "result of a {op} that returned is {{\"ok\": true}}");
+                ensure!(ok != Some(Some(false)), "{FAILED}");
+                match op {
+                    "put" => Action::Put(self.value(line)?),
+                    "append" => Action::Append(self.value(line)?),
+                    _ => Action::Delete,
+                }
+            }
         };
         Ok(Some(action))
     }
@@ -265,20 +249,24 @@ impl Reader {
     }
 
     fn number(&mut self, raw: &RawValue) -> Result<Value> {
-        let raw = raw.get();
-        if raw == "null" {
+        let raw_text = raw.get();
+        if raw_text == "null" {
             return Ok(ABSENT);
         }
-        let text = match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-            Some(_) => Cow::Owned(serde_json::from_str(raw)?),
-            None => Cow::Borrowed(raw),
-        };
         let before = self.history.values.count();
-        let number = self.history.values.number(&text);
+        let number = match raw_text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(plain) if !plain.contains('\\') => self.history.values.number(plain),
+            Some(_) => {
+                let text: Cow<'_, str> = serde_json::from_str(raw_text)?;
+                self.history.values.number(&text)
+            }
+            None => self.history.values.number_of_json(&json::canonical(raw)?),
+        };
         if self.history.values.count() > before {
-            self.text_bytes += text.len();
+            self.text_bytes += self.history.values.text(number).map_or(0, str::len);
         }
         Ok(number)
     }
 }
+
+const FAILED: &str = "only a cas may return ok = false: leave out what failed for certain";

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::{
-    checker::linearizable::{self, Budget, Impossible, RanOut, Verdict},
+    checker::linearizable::{self, Budget, Cause, RanOut, Verdict},
     clean,
     history::{
         self,
@@ -21,7 +21,7 @@ use crate::{
 /// Which history, and what it is held against.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The history: JSON lines, one operation a line, as in a run's folder
+    /// The history: JSON lines, one operation a line, as in a run's folder (docs/histories.md)
     history: PathBuf,
     /// What it should be a history of
     #[arg(long, value_enum)]
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 fn judge_locks(args: &Args) -> Result<Judgement> {
-    let operations = history::read(&args.history)?;
+    let operations = history::read(&args.history, lock::check_form)?;
     let finding = lock::check_history(&operations);
     Ok(Judgement {
         verdict: if finding.is_none() { "linearizable" } else { "not linearizable" },
@@ -102,41 +102,42 @@ fn judge_locks(args: &Args) -> Result<Judgement> {
 fn judge_values(args: &Args, model: Model) -> Result<Judgement> {
     let mut history = history::values::read(&args.history, model)?;
     let budget = Budget { time: Duration::from_secs(args.within), ..Budget::default() };
-    let verdict = linearizable::check(&history.keys, &mut history.values, budget);
-    let operations = history.keys.iter().map(Vec::len).sum();
+    let verdict = linearizable::check(&history.keys, &history.values, budget);
     let (verdict, exit_code, why, details) = match verdict {
         Verdict::Linearizable => ("linearizable", 0, None, Value::Null),
-        Verdict::NotLinearizable(found) => {
-            let (why, details) = (history.explain(&found, "Process "), details(&history, &found));
-            ("not linearizable", 1, Some(why), details)
+        Verdict::NotLinearizable { key } => {
+            let cause = linearizable::cause(&history.keys[key], &mut history.values);
+            let why = history.explain(key, &cause, "Process ");
+            ("not linearizable", 1, Some(why), details(&history, key, &cause))
         }
         Verdict::Undecided { key, ran_out } => {
             let what = match ran_out {
-                RanOut::Steps => "the steps and the memory for one key are used up".to_owned(),
+                RanOut::Steps => "the steps for one key are used up".to_owned(),
+                RanOut::Memory => {
+                    format!("{} MiB of memory are used up", budget.memory_bytes >> 20)
+                }
                 RanOut::Time => format!("{} s are over; try a larger --within", args.within),
             };
             let key = &history.names[key];
-            let details = json!({ "key": key, "ran_out": format!("{ran_out:?}").to_lowercase() });
-            (
-                "undecided",
-                3,
-                Some(format!(
-                    "No order of the operations on {key} was found, and not \
-                 every order was tried: {what}."
-                )),
-                details,
-            )
+            let why = format!(
+                "No order of the operations on {key} was found, and not every order was tried: \
+                 {what}."
+            );
+            let ran_out = format!("{ran_out:?}").to_lowercase();
+            ("undecided", 3, Some(why), json!({ "key": &**key, "ran_out": ran_out }))
         }
     };
+    let operations = history.operations;
     Ok(Judgement { verdict, exit_code, operations, why, details })
 }
 
-fn details(history: &ValueHistory, found: &Impossible) -> Value {
-    let Impossible { key, operation, window_us: (from_us, until_us), possible } = found;
-    let place = history.places[*key][*operation];
-    let possible: Vec<_> = possible.iter().map(|value| history.show(*value)).collect();
+fn details(history: &ValueHistory, key: usize, cause: &Cause) -> Value {
+    let (from_us, until_us) = cause.window_us;
+    let possible: Vec<_> = cause.could_be.iter().map(|value| history.show(*value)).collect();
     json!({
-        "key": history.names[*key], "line": place.line, "process": place.process,
+        "key": &*history.names[key],
+        "line": history.lines[key][cause.operation],
+        "process": history.keys[key][cause.operation].process,
         "from_us": from_us, "until_us": until_us, "possible": possible,
     })
 }

@@ -10,9 +10,10 @@ use harness::{
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     match parse(bytes, Path::new("fuzzed"), Model::Kv) {
-        Ok(mut history) => {
-            let budget = Budget { steps: 10_000, time: Duration::from_secs(1) };
-            check(&history.keys, &mut history.values, budget);
+        Ok(history) => {
+            let time = Duration::from_secs(1);
+            let budget = Budget { steps: 10_000, time, ..Budget::default() };
+            check(&history.keys, &history.values, budget);
         }
         Err(error) => assert!(format!("{error:#}").starts_with("fuzzed:"), "{error:#}"),
     }

@@ -7,13 +7,14 @@ fn key(values: &mut Values, name: usize, is_bad: bool) -> Vec<Operation> {
     let mut operations = Vec::new();
     for round in 0..500_u64 {
         let value = values.number(&format!("{name}-{round}"));
-        let at = |action, us| Operation { action, call_us: us, return_us: us + 5 };
+        let at = |action, us| Operation { process: 0, action, call_us: us, return_us: us + 5 };
         operations.push(at(Action::Put(value), round * 20));
         operations.push(at(Action::Get(value), round * 20 + 10));
     }
     if is_bad {
         let stale = values.number(&format!("{name}-0"));
         operations.push(Operation {
+            process: 0,
             action: Action::Get(stale),
             call_us: 20_000,
             return_us: 20_001,
@@ -27,10 +28,10 @@ fn several_threads_find_what_one_finds() {
     let mut values = Values::default();
     for bad in [&[][..], &[70], &[93, 31, 70]] {
         let keys: Vec<_> = (0..100).map(|it| key(&mut values, it, bad.contains(&it))).collect();
-        let mut verdict = |jobs| check(&keys, &mut values, Budget { jobs, ..Budget::default() });
+        let verdict = |jobs| check(&keys, &values, Budget { jobs, ..Budget::default() });
         let alone = verdict(1);
         match &alone {
-            Verdict::NotLinearizable(found) => assert_eq!(Some(&found.key), bad.iter().min()),
+            Verdict::NotLinearizable { key } => assert_eq!(Some(key), bad.iter().min()),
             Verdict::Linearizable => assert!(bad.is_empty()),
             Verdict::Undecided { .. } => panic!("this is easy"),
         }

@@ -5,11 +5,16 @@
 //! history between moments at which nothing is under way, but for the value that one hands to the
 //! next. Each stretch goes to the cheapest decider that fits: `zones.rs` if every value is written
 //! once and only put and read, else `search.rs`.
+//!
+//! What touches, a return and a call at one moment, is concurrent. But one process does one thing
+//! after the other: of two of its operations that touch, the one that returned came first.
 
+mod cause;
+mod grown;
 mod search;
-mod seen;
 mod sights;
 mod timeline;
+mod tried;
 mod values;
 mod zones;
 
@@ -20,8 +25,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::values::{ABSENT, UNSEEN, Values};
-use self::{seen::Seen, values::Grown};
+pub use self::{
+    cause::{Cause, cause},
+    values::{ABSENT, UNSEEN, Values},
+};
+use self::{grown::Grown, timeline::any_touch};
 
 /// A value of a key, interned: equal texts have equal numbers.
 pub type Value = u32;
@@ -60,6 +68,8 @@ pub enum Cas {
 /// One operation on one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
+    /// Whose it is; a process has one operation at a time, until one never returns.
+    pub process: u32,
     /// What was done.
     pub action: Action,
     /// When it was called.
@@ -77,6 +87,8 @@ pub const NEVER: u64 = u64::MAX;
 pub struct Budget {
     /// How many configurations each key may be searched through.
     pub steps: u64,
+    /// How many bytes all searches together may keep at once, beside the history itself.
+    pub memory_bytes: usize,
     /// How long all keys together may take.
     pub time: Duration,
     /// How many threads may work at once.
@@ -86,7 +98,7 @@ pub struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         let jobs = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { steps: 20_000_000, time: Duration::from_secs(60), jobs }
+        Self { steps: 20_000_000, memory_bytes: 512 << 20, time: Duration::from_secs(60), jobs }
     }
 }
 
@@ -96,7 +108,10 @@ pub enum Verdict {
     /// Some order explains all.
     Linearizable,
     /// None does.
-    NotLinearizable(Impossible),
+    NotLinearizable {
+        /// Which key, by its place.
+        key: usize,
+    },
     /// The budget ran out before either was certain.
     Undecided {
         /// Which key, by its place.
@@ -109,23 +124,19 @@ pub enum Verdict {
 /// What of a budget ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RanOut {
-    /// The steps, or the memory that goes with them.
+    /// The steps.
     Steps,
+    /// The memory.
+    Memory,
     /// The time.
     Time,
 }
 
-/// Why no order explains a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Impossible {
-    /// Which key, by its place.
-    pub key: usize,
-    /// The operation that cannot be placed, by its place among the key's operations.
-    pub operation: usize,
-    /// The smallest stretch of time that was found to be impossible by itself.
-    pub window_us: (u64, u64),
-    /// The values that were possible when it had to take effect.
-    pub possible: Vec<Value>,
+/// What is left of a budget for one key.
+pub(crate) struct Limits {
+    steps: u64,
+    memory_bytes: usize,
+    deadline: Instant,
 }
 
 /// How a stretch of one key's history can end.
@@ -133,41 +144,40 @@ pub(crate) enum Stretch {
     /// With one of these values.
     Ends(Vec<Value>),
     /// In no way.
-    Stuck {
-        /// The operation that cannot be placed, by its place in the stretch.
-        operation: usize,
-        from_us: u64,
-        possible: Vec<Value>,
-    },
+    Impossible,
     /// Who knows.
-    RanOut,
+    RanOut(RanOut),
 }
 
-/// Judges a history: `keys` holds the operations on each key, in any order. The values before the
-/// first operation are [`ABSENT`].
+/// Judges a history: `keys` holds the operations on each key, those of one process in the order of
+/// their calls. The values before the first operation are [`ABSENT`].
 ///
 /// The keys are tried in turn, each with little at first and with more when that was not enough,
 /// so that one hard key does not hide an easy violation behind it.
-pub fn check(keys: &[Vec<Operation>], values: &mut Values, budget: Budget) -> Verdict {
+pub fn check(keys: &[Vec<Operation>], values: &Values, budget: Budget) -> Verdict {
     let deadline = Instant::now() + budget.time;
     let mut open: Vec<usize> = (0..keys.len()).collect();
+    // A key that ran out of memory would do so again.
+    let mut gave_up = None;
     let mut steps = FIRST_STEPS.min(budget.steps);
     loop {
-        let decided = decide_keys(&open, keys, values, steps, deadline, budget.jobs);
+        let decided = decide_keys(&open, keys, values, Budget { steps, ..budget }, deadline);
         let mut hard = Vec::new();
         for (key, decision) in open.into_iter().zip(decided) {
             match decision {
                 Decision::Linearizable => {}
-                Decision::RanOut => hard.push(key),
-                Decision::Not(stuck) => return stuck.tell(key, values),
+                Decision::RanOut(RanOut::Memory) => gave_up = gave_up.or(Some(key)),
+                Decision::RanOut(_) => hard.push(key),
+                Decision::Impossible => return Verdict::NotLinearizable { key },
             }
         }
-        let Some(key) = hard.first().copied() else { return Verdict::Linearizable };
-        if Instant::now() >= deadline {
-            return Verdict::Undecided { key, ran_out: RanOut::Time };
-        }
-        if steps == budget.steps {
-            return Verdict::Undecided { key, ran_out: RanOut::Steps };
+        let undecided = |key, ran_out| Verdict::Undecided { key, ran_out };
+        match (hard.first().copied(), gave_up) {
+            (None, None) => return Verdict::Linearizable,
+            (None, Some(key)) => return undecided(key, RanOut::Memory),
+            (Some(key), _) if Instant::now() >= deadline => return undecided(key, RanOut::Time),
+            (Some(key), _) if steps == budget.steps => return undecided(key, RanOut::Steps),
+            _ => {}
         }
         open = hard;
         steps = (steps * STEPS_GROW).min(budget.steps);
@@ -183,12 +193,12 @@ fn decide_keys(
     open: &[usize],
     keys: &[Vec<Operation>],
     values: &Values,
-    steps: u64,
+    budget: Budget,
     deadline: Instant,
-    jobs: usize,
 ) -> Vec<Decision> {
     let operations: usize = open.iter().map(|key| keys[*key].len()).sum();
-    let jobs = jobs.min(operations / WORTH_A_THREAD).min(open.len()).max(1);
+    let jobs = budget.jobs.min(operations / WORTH_A_THREAD).min(open.len()).max(1);
+    let (steps, memory_bytes) = (budget.steps, budget.memory_bytes / jobs);
     let (next, first_impossible) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
     let work = || {
         let mut decided = Vec::new();
@@ -197,8 +207,9 @@ fn decide_keys(
             if place >= open.len() || place > first_impossible.load(Ordering::Relaxed) {
                 return decided;
             }
-            let decision = decide_key(&keys[open[place]], values, steps, deadline);
-            if let Decision::Not(_) = decision {
+            let limits = Limits { steps, memory_bytes, deadline };
+            let decision = decide_key(&keys[open[place]], values, limits);
+            if let Decision::Impossible = decision {
                 first_impossible.fetch_min(place, Ordering::Relaxed);
             }
             decided.push((place, decision));
@@ -219,69 +230,47 @@ fn decide_keys(
 /// What came of one key.
 enum Decision {
     Linearizable,
-    Not(Stuck),
-    RanOut,
-}
-
-/// An operation that cannot be placed.
-struct Stuck {
-    operation: usize,
-    window_us: (u64, u64),
-    /// The values that were possible, with their texts if they have one.
-    possible: Vec<(Value, Option<Box<str>>)>,
-}
-
-impl Stuck {
-    fn tell(self, key: usize, values: &mut Values) -> Verdict {
-        let Self { operation, window_us, possible } = self;
-        let number = |(value, text): (Value, Option<Box<str>>)| match text {
-            Some(text) => values.number(&text),
-            None => value,
-        };
-        let possible = possible.into_iter().map(number).collect();
-        Verdict::NotLinearizable(Impossible { key, operation, window_us, possible })
-    }
+    Impossible,
+    RanOut(RanOut),
 }
 
 /// How many steps a key gets in the first turn, and how many times more in each later one.
 const FIRST_STEPS: u64 = 50_000;
 const STEPS_GROW: u64 = 8;
 
-fn decide_key(operations: &[Operation], given: &Values, steps: u64, deadline: Instant) -> Decision {
-    let mut values = Grown::new(given);
+fn decide_key(operations: &[Operation], given: &Values, mut limits: Limits) -> Decision {
     let mut order = relevant(operations);
-    order.sort_unstable_by_key(|index| operations[*index].call_us);
+    order.sort_unstable_by_key(|index| (operations[*index].call_us, *index));
     let ops_of = |stretch: &[usize]| -> Vec<Operation> {
         stretch.iter().map(|index| operations[*index]).collect()
     };
     let mut starts = vec![ABSENT];
-    let mut left = steps;
     let mut rest = &order[..];
-    let mut seen: Option<Seen> = None;
+    let mut values: Option<Grown<'_>> = None;
+    let touches = any_touch(rest, operations);
+    // What touches makes more histories impossible, and none possible.
+    let by_zones = |ops: &[Operation], starts: &[Value], touches: bool| {
+        zones::decide(ops, starts).filter(|end| !touches || matches!(end, Stretch::Impossible))
+    };
     // A register needs no stretches.
-    let mut whole = zones::decide(&ops_of(rest), &starts);
+    let mut whole = by_zones(&ops_of(rest), &starts, touches);
     while !rest.is_empty() {
         let count = if whole.is_some() { rest.len() } else { quiet_after(rest, operations) };
         let (stretch, after) = rest.split_at(count);
         let ops = ops_of(stretch);
         let is_last = after.is_empty();
-        let end = match whole.take().or_else(|| zones::decide(&ops, &starts)) {
+        let touches = touches && any_touch(stretch, operations);
+        let end = match whole.take().or_else(|| by_zones(&ops, &starts, touches)) {
             Some(end) => end,
             None => {
-                let seen = seen.get_or_insert_with(|| Seen::new(operations, &values));
-                search::decide(&ops, &starts, seen, &mut values, is_last, &mut left, deadline)
+                let values = values.get_or_insert_with(|| Grown::new(operations, given));
+                search::decide(&ops, &starts, values, is_last, touches, &mut limits)
             }
         };
         match end {
             Stretch::Ends(ends) => starts = ends,
-            Stretch::RanOut => return Decision::RanOut,
-            Stretch::Stuck { operation, from_us, possible } => {
-                let operation = stretch[operation];
-                let window_us = (from_us, operations[operation].return_us);
-                let with_text = |value| (value, values.text(value).map(Box::from));
-                let possible = possible.into_iter().map(with_text).collect();
-                return Decision::Not(Stuck { operation, window_us, possible });
-            }
+            Stretch::RanOut(ran_out) => return Decision::RanOut(ran_out),
+            Stretch::Impossible => return Decision::Impossible,
         }
         rest = after;
     }

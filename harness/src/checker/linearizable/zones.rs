@@ -16,9 +16,6 @@ struct Cluster {
     value: Value,
     first_return_us: u64,
     last_call_us: u64,
-    /// The operations that these two times are of.
-    first_returned: usize,
-    last_called: usize,
     write_call_us: u64,
     /// Whether the write is among the operations; the value of the start has none.
     written: bool,
@@ -32,11 +29,7 @@ pub fn decide(operations: &[Operation], starts: &[Value]) -> Option<Stretch> {
     for cluster in clusters.values() {
         let reads_from_nowhere = !cluster.written && cluster.value != *start;
         if reads_from_nowhere || cluster.first_return_us < cluster.write_call_us {
-            return Some(Stretch::Stuck {
-                operation: cluster.first_returned,
-                from_us: operations[cluster.first_returned].call_us,
-                possible: vec![*start],
-            });
+            return Some(Stretch::Impossible);
         }
     }
     if clusters.len() == 1 {
@@ -47,35 +40,33 @@ pub fn decide(operations: &[Operation], starts: &[Value]) -> Option<Stretch> {
         initial.first_return_us = 0;
     }
     let clusters: Vec<Cluster> = clusters.into_values().collect();
-    Some(conflict(&clusters, operations).unwrap_or_else(|| Stretch::Ends(last_values(&clusters))))
+    Some(match conflict(&clusters) {
+        true => Stretch::Impossible,
+        false => Stretch::Ends(last_values(&clusters)),
+    })
 }
 
 fn clusters(operations: &[Operation], start: Value) -> Option<FxHashMap<Value, Cluster>> {
     let mut clusters: FxHashMap<Value, Cluster> = FxHashMap::default();
     clusters.reserve(operations.len() / 2);
-    for (index, operation) in operations.iter().enumerate() {
+    for operation in operations {
         let (value, writes) = match operation.action {
             Action::Get(value) => (value, false),
             Action::Put(value) => (value, true),
             _ => return None,
         };
         // Moment 0 is the start, which comes before every operation.
-        let (call_us, return_us) = (operation.call_us + 1, operation.return_us.saturating_add(1));
+        let (call_us, return_us) =
+            (operation.call_us.saturating_add(1), operation.return_us.saturating_add(1));
         let cluster = clusters.entry(value).or_insert(Cluster {
             value,
             first_return_us: NEVER,
             last_call_us: 0,
-            first_returned: index,
-            last_called: index,
             write_call_us: 0,
             written: false,
         });
-        if return_us < cluster.first_return_us {
-            (cluster.first_return_us, cluster.first_returned) = (return_us, index);
-        }
-        if call_us >= cluster.last_call_us {
-            (cluster.last_call_us, cluster.last_called) = (call_us, index);
-        }
+        cluster.first_return_us = cluster.first_return_us.min(return_us);
+        cluster.last_call_us = cluster.last_call_us.max(call_us);
         if writes {
             if cluster.written || value == start {
                 return None;
@@ -88,38 +79,25 @@ fn clusters(operations: &[Operation], start: Value) -> Option<FxHashMap<Value, C
         value: start,
         first_return_us: 0,
         last_call_us: 0,
-        first_returned: 0,
-        last_called: 0,
         write_call_us: 0,
         written: false,
     });
     Some(clusters)
 }
 
-/// Two forward zones that overlap, or a backward one inside a forward one.
-fn conflict(clusters: &[Cluster], operations: &[Operation]) -> Option<Stretch> {
+/// Whether two forward zones overlap, or a backward one is inside a forward one.
+fn conflict(clusters: &[Cluster]) -> bool {
     let is_forward = |cluster: &&Cluster| cluster.first_return_us < cluster.last_call_us;
     let mut forward: Vec<&Cluster> = clusters.iter().filter(is_forward).collect();
     forward.sort_unstable_by_key(|cluster| cluster.first_return_us);
-    for pair in forward.windows(2) {
-        if pair[1].first_return_us < pair[0].last_call_us {
-            return Some(stuck(pair[0], pair[1], operations));
-        }
+    if forward.windows(2).any(|pair| pair[1].first_return_us < pair[0].last_call_us) {
+        return true;
     }
-    clusters.iter().filter(|cluster| !is_forward(cluster)).find_map(|backward| {
+    clusters.iter().filter(|cluster| !is_forward(cluster)).any(|backward| {
         // Forward zones do not overlap: only the last one that starts before can hold it.
         let before = forward.partition_point(|it| it.first_return_us < backward.last_call_us);
-        let holder = forward[..before].last()?;
-        let inside = backward.first_return_us < holder.last_call_us;
-        inside.then(|| stuck(holder, backward, operations))
+        forward[..before].last().is_some_and(|it| backward.first_return_us < it.last_call_us)
     })
-}
-
-/// The last call of `one` comes after something of `other` that came after something of `one`.
-fn stuck(one: &Cluster, other: &Cluster, operations: &[Operation]) -> Stretch {
-    let from_us =
-        operations[one.first_returned].call_us.min(operations[other.first_returned].call_us);
-    Stretch::Stuck { operation: one.last_called, from_us, possible: vec![other.value] }
 }
 
 /// The values that can be the last one: all others are over before these have to be.

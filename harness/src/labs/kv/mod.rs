@@ -215,18 +215,21 @@ impl Workload for KvWorkload {
 }
 
 /// What one run may cost to check: a run has some thousands of operations at most.
-const BUDGET: Budget = Budget { steps: 2_000_000, time: Duration::from_secs(20), jobs: 1 };
+const BUDGET: Budget =
+    Budget { steps: 2_000_000, memory_bytes: 128 << 20, time: Duration::from_secs(20), jobs: 1 };
 
 /// What no order explains, if there is something; the error says that this is not known.
 fn linearizable(history: &[Operation]) -> Result<Option<Finding>, String> {
     let not_judged = |error| format!("What clients saw could not be judged: {error:#}.");
     let mut values = ValueHistory::of(history, Model::Kv).map_err(not_judged)?;
-    match linearizable::check(&values.keys, &mut values.values, BUDGET) {
-        linearizable::Verdict::NotLinearizable(found) => {
-            let process = values.places[found.key][found.operation].process;
-            let (since_us, until_us) = found.window_us;
-            let (sentence, clients) = (values.explain(&found, "c"), vec![format!("c{process}")]);
-            Ok(Some(Finding { sentence, since_us, at_us: until_us, clients }))
+    match linearizable::check(&values.keys, &values.values, BUDGET) {
+        linearizable::Verdict::NotLinearizable { key } => {
+            let cause = linearizable::cause(&values.keys[key], &mut values.values);
+            let process = values.keys[key][cause.operation].process;
+            let (since_us, at_us) = cause.window_us;
+            let (sentence, clients) =
+                (values.explain(key, &cause, "c"), vec![format!("c{process}")]);
+            Ok(Some(Finding { sentence, since_us, at_us, clients }))
         }
         linearizable::Verdict::Linearizable => Ok(None),
         linearizable::Verdict::Undecided { key, .. } => Err(format!(

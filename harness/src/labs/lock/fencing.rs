@@ -182,7 +182,8 @@ fn unwritten(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
     for write in writes {
         by_version.insert((write.version, &write.value), write);
     }
-    reads.iter().filter(|read| read.version != (0, 0)).find_map(|read| {
+    let says_something = |read: &&&Read| read.version != (0, 0) || !read.value.is_empty();
+    reads.iter().filter(says_something).find_map(|read| {
         let write = by_version.get(&(read.version, read.value.as_str()));
         let what = match write {
             Some(write) if write.call_us <= read.return_us => return None,

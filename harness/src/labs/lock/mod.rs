@@ -3,6 +3,7 @@
 mod client;
 mod evidence;
 pub mod fencing;
+mod form;
 pub mod leases;
 pub mod majority;
 pub mod requests;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use proto::lock as wire;
 use serde::Deserialize;
 
+pub use self::form::check_form;
 use self::{
     client::Holder,
     evidence::{
