@@ -35,17 +35,15 @@ pub fn form(line: &[u8]) -> Option<&'static str> {
         _ if line.windows(7).any(|part| part == b":invoke") => {
             Some("a log, as Jepsen's history.txt")
         }
-        [b'{', ..] => of_object(&serde_json::from_slice(line).ok()?),
-        _ => None,
+        _ if line.windows(4).any(|part| part == b"\"op\"") => None,
+        _ => of_object(&serde_json::from_slice(line).ok()?),
     }
 }
 
 /// What an object seems to be that is no operation of ours.
 fn of_object(object: &Value) -> Option<&'static str> {
     let has = |field| object.get(field).is_some();
-    if has("op") {
-        None
-    } else if has("type") && has("f") {
+    if has("type") && has("f") {
         Some("Jepsen's JSON: its invocation and its completion are two lines, ours are one")
     } else if has("ClientId") || has("client_id") || (has("Input") && has("Output")) {
         Some("Porcupine's operations as JSON")

@@ -128,6 +128,11 @@ impl<'a> Grown<'a> {
         Some(it.number(before, self.given))
     }
 
+    /// The letters of one of the given values.
+    pub fn given_letters(&self, value: Value) -> &'a str {
+        self.given.letters(value)
+    }
+
     /// The letters of a value that has any, and none for [`ABSENT`].
     pub fn letters(&self, value: Value) -> &str {
         match (value as usize).checked_sub(self.given.count() + 1) {

@@ -166,19 +166,18 @@ pub fn writes(action: Action) -> Option<Value> {
 }
 
 /// The appends of a stretch by what they append.
-struct Appends {
-    by_text: FxHashMap<Box<str>, (usize, Value, usize)>,
+struct Appends<'a> {
+    by_text: FxHashMap<&'a str, (usize, Value, usize)>,
     /// The lengths of what is appended.
     lengths: Vec<usize>,
 }
 
-impl Appends {
-    fn new(operations: &[Operation], values: &Grown<'_>) -> Self {
-        let mut by_text: FxHashMap<Box<str>, (usize, Value, usize)> = FxHashMap::default();
+impl<'a> Appends<'a> {
+    fn new(operations: &[Operation], values: &Grown<'a>) -> Self {
+        let mut by_text: FxHashMap<&str, (usize, Value, usize)> = FxHashMap::default();
         for (index, operation) in operations.iter().enumerate() {
             if let Action::Append(end) = operation.action {
-                let text = values.letters(end).into();
-                by_text.entry(text).or_insert((index, end, 0)).2 += 1;
+                by_text.entry(values.given_letters(end)).or_insert((index, end, 0)).2 += 1;
             }
         }
         let mut lengths: Vec<usize> = by_text.keys().map(|text| text.len()).collect();
