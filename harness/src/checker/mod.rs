@@ -1,7 +1,8 @@
 //! What labs share to judge a run by. It knows no lab, engine, workload or report.
 
-pub mod linearizable;
 pub mod progress;
+
+pub use linearizable;
 
 use crate::clean;
 

@@ -7,8 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::{checker::Finding, history::Operation, workload::Workload};
 
-/// The first thing that is wrong with a history.
-pub type HistoryCheck = fn(&[Operation]) -> Option<Finding>;
+/// How a history of a lab's clients is judged by itself, whoever wrote it.
+#[derive(Clone, Copy)]
+pub struct Histories {
+    /// Whether an operation is one of the lab's, as `docs/histories.md` has them.
+    pub check_form: fn(&Operation) -> Result<()>,
+    /// The first thing that is wrong.
+    pub check: fn(&[Operation]) -> Option<Finding>,
+}
 
 /// What the harness knows of a lab, besides what its `lab.toml` says.
 pub struct Room {
@@ -16,8 +22,8 @@ pub struct Room {
     pub name: &'static str,
     /// What its clients do, with the options of a scenario.
     pub workload: fn(&toml::Table) -> Result<Box<dyn Workload>>,
-    /// What a history alone holds against the service that it is of, where that says something.
-    pub check_history: Option<HistoryCheck>,
+    /// What `lab check --model` judges by this name, if it does.
+    pub histories: Option<Histories>,
 }
 
 /// Every lab, in the order in which they are taught.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,18 +13,18 @@ use crate::{
         self,
         values::{Model, ValueHistory},
     },
-    labs::lock,
+    labs::{self, Histories},
     output,
     report::terminal::labelled,
 };
 
 /// Which history, and what it is held against.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args)]
 pub struct Args {
     /// The history: JSON lines, one operation a line, as in a run's folder (docs/histories.md)
     history: PathBuf,
     /// What it should be a history of
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = models())]
     model: Kind,
     /// Print the verdict as JSON
     #[arg(long)]
@@ -34,17 +34,34 @@ pub struct Args {
     within: u64,
 }
 
-/// A sequential specification.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+/// What a history is held against.
+#[derive(Clone, Copy)]
 enum Kind {
-    /// A value per key: get, put
-    Register,
-    /// The same with cas
-    CasRegister,
-    /// The same with append and delete
-    Kv,
-    /// Locks with leases and fencing tokens, and the value that they guard
-    Lock,
+    /// A sequential specification of values.
+    Values(Model),
+    /// What a lab promises of what its clients see.
+    Lab(Histories),
+}
+
+/// The models of values, by name.
+const VALUES: [(&str, Model, &str); 3] = [
+    ("register", Model::Register, "A value per key: get, put"),
+    ("cas-register", Model::CasRegister, "The same with cas"),
+    ("kv", Model::Kv, "The same with append and delete"),
+];
+
+/// Reads the name of a model: one of values, or a lab.
+fn models() -> impl TypedValueParser<Value = Kind> {
+    let values = VALUES.map(|(name, _, help)| PossibleValue::new(name).help(help));
+    let labs = labs::ALL.iter().filter(|room| room.histories.is_some()).map(|room| {
+        PossibleValue::new(room.name).help(format!("What the clients of the {} lab saw", room.name))
+    });
+    PossibleValuesParser::new(values.into_iter().chain(labs)).map(|name| {
+        let of_values = VALUES.iter().find(|(known, ..)| *known == name);
+        let of_a_lab = || labs::ALL.iter().find(|room| room.name == name)?.histories;
+        let known = of_values.map(|(_, model, _)| Kind::Values(*model));
+        known.or_else(|| of_a_lab().map(Kind::Lab)).expect("the name is one of those above")
+    })
 }
 
 /// What is said of a history.
@@ -65,10 +82,8 @@ struct Judgement {
 /// When the file holds no history: the file, the line, and what is wrong with it.
 pub fn run(args: &Args) -> Result<u8> {
     let judgement = match args.model {
-        Kind::Register => judge_values(args, Model::Register)?,
-        Kind::CasRegister => judge_values(args, Model::CasRegister)?,
-        Kind::Kv => judge_values(args, Model::Kv)?,
-        Kind::Lock => judge_locks(args)?,
+        Kind::Values(model) => judge_values(args, model)?,
+        Kind::Lab(histories) => judge_of_lab(args, histories)?,
     };
     let Judgement { verdict, exit_code, operations, why, details } = judgement;
     let why = why.map(|why| clean::sentence(&why));
@@ -87,9 +102,9 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(exit_code)
 }
 
-fn judge_locks(args: &Args) -> Result<Judgement> {
-    let operations = history::read(&args.history, lock::check_form)?;
-    let finding = lock::check_history(&operations);
+fn judge_of_lab(args: &Args, histories: Histories) -> Result<Judgement> {
+    let operations = history::read(&args.history, histories.check_form)?;
+    let finding = (histories.check)(&operations);
     Ok(Judgement {
         verdict: if finding.is_none() { "linearizable" } else { "not linearizable" },
         exit_code: u8::from(finding.is_some()),

@@ -36,7 +36,7 @@ use crate::{
 pub const ROOM: Room = Room {
     name: "kv",
     workload: |options| Ok(Box::new(KvWorkload::new(options)?)),
-    check_history: None,
+    histories: None,
 };
 
 /// Made once: thousands of simulated runs ask for it.

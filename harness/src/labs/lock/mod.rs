@@ -14,15 +14,15 @@ use anyhow::{Context, Result, ensure};
 use proto::lock as wire;
 use serde::Deserialize;
 
-pub use self::form::check_form;
 use self::{
     client::Holder,
     evidence::{
         answers, asks, claims_ended, freed, grants, grants_known, lost_renewals, may_hold,
         node_asks, reads, reliances, writes,
     },
+    form::check_form,
 };
-use super::Room;
+use super::{Histories, Room};
 use crate::{
     checker::Finding,
     fabric::decode::Decoder,
@@ -34,7 +34,7 @@ use crate::{
 pub const ROOM: Room = Room {
     name: "lock",
     workload: |options| Ok(Box::new(LockWorkload::new(options)?)),
-    check_history: Some(check_history),
+    histories: Some(Histories { check_form, check: check_history }),
 };
 
 /// Made once: thousands of simulated runs ask for it.
