@@ -158,7 +158,8 @@ fn code_that_hangs_or_panics_is_broken_and_named() {
     let _turn = turn();
     for (code, words) in [
         (
-            "println!(\"said so\"); eprintln!(\"and so\"); panic!(\"no vote\");",
+            // The compiler shows the line, with a warning on what comes after it.
+            "println!(\"said {}\", \"so\"); eprintln!(\"and {}\", \"so\"); panic!(\"no vote\");",
             &["panicked at labs/lock/src/voter.rs", "no vote"][..],
         ),
         ("loop { std::hint::spin_loop(); }", &["hangs since", "busy loop"]),

@@ -85,9 +85,13 @@ fn where_the_json_is_to_go_is_looked_at_before_anything_is_built() {
 fn in_checkout(checkout: &TempDir, arguments: &[&str], message: &str) -> Command {
     let span =
         json!({ "is_primary": true, "file_name": "labs/lock/src/lease.rs", "line_start": 7 });
-    let error = json!({ "message": {
-        "level": "error", "message": message, "spans": [span], "rendered": format!("error: {message}\n"),
-    } });
+    let rendered = format!("error: {message}\n");
+    let error = json!({
+        "manifest_path": checkout.path().join("labs/lock/Cargo.toml"),
+        "message": {
+            "level": "error", "message": message, "spans": [span], "rendered": rendered,
+        },
+    });
     let (said, cargo) = (checkout.path().join("said"), checkout.path().join("no-cargo"));
     fs::write(&said, error.to_string()).unwrap();
     fs::write(&cargo, format!("#!/bin/sh\ncat {}\nexit 101\n", said.display())).unwrap();
