@@ -13,6 +13,7 @@ use harness::{
     cluster::warden,
     output,
     verbs::{audit, check, explore, grade, overview, replay, reset, run, shrink},
+    verdict::Verdict,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the program exits with for a mistake in its use and for its own failures.
-const EXIT_HARNESS: u8 = 4;
+const EXIT_HARNESS: u8 = Verdict::HarnessError.exit_code();
 const EXIT_INTERRUPTED: i32 = 130;
 
 /// Break a distributed service, see why, mend it.

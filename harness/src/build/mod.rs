@@ -36,15 +36,21 @@ use crate::{
 
 /// The variable by which `node::build_fingerprint!` is told.
 const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
-/// What the first build of a kind writes into the target folder, and what a later one may.
-const FIRST_BUILD: u64 = 2048 * MIB;
-const FIRST_SIMULATION: u64 = 1024 * MIB;
+/// What a build may write into the target folder: the first of an optimised program, and any other,
+/// whose libraries `cargo lab` has built when it was built itself.
+const FIRST_OPTIMISED: u64 = 1024 * MIB;
 const NEXT_BUILD: u64 = 256 * MIB;
 /// How many programs are kept.
 const KEPT_PROGRAMS: usize = 40;
 /// What of the workspace goes into a lab's program, besides the lab itself.
-const SHARED_SOURCES: [&str; 5] =
-    ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "proto", "labs/node"];
+const SHARED_SOURCES: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo/config.toml",
+    "proto/Cargo.toml",
+    "proto/src",
+    "labs/node",
+];
 
 /// Which of a lab's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,20 +115,25 @@ impl Kind {
         }
     }
 
-    /// What it takes to build one and to run it.
-    pub fn needs(self, workspace: &Workspace) -> Needs {
-        let (profile, first) = match self {
-            Self::Node | Self::SlowSimulation => ("debug", FIRST_BUILD),
-            Self::FastNode => ("release", FIRST_BUILD),
-            Self::Simulation => ("sim", FIRST_SIMULATION),
-        };
+    /// A simulation, optimised or not.
+    pub fn simulation(unoptimised: bool) -> Self {
+        if unoptimised { Self::SlowSimulation } else { Self::Simulation }
+    }
+
+    /// Whether all libraries are yet to be built for it, which takes minutes.
+    pub fn is_first(self, workspace: &Workspace) -> bool {
         let folders = fs::read_dir(workspace.target()).into_iter().flatten().flatten();
         // Where a target is named, its folder holds the profile's.
         let mut places = folders.map(|folder| folder.path()).chain([workspace.target()]);
-        let was_built = places.any(|place| place.join(profile).is_dir());
+        let is_optimised = !matches!(self.profile(), "dev");
+        is_optimised && !places.any(|place| place.join(self.profile()).is_dir())
+    }
+
+    /// What it takes to build one and to run it.
+    pub fn needs(self, workspace: &Workspace) -> Needs {
         Needs {
             target: workspace.target(),
-            build_bytes: if was_built { NEXT_BUILD } else { first },
+            build_bytes: if self.is_first(workspace) { FIRST_OPTIMISED } else { NEXT_BUILD },
             loopback: !self.simulates(),
         }
     }

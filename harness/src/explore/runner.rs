@@ -7,13 +7,13 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
     build::Program,
     cluster::{scratch::Scratch, warden::Warden},
-    simulation::{EXIT_HARNESS, Plan, Report, Request},
+    simulation::{Answer, Plan, Report, Request},
     verdict::Verdict,
 };
 
@@ -58,7 +58,14 @@ impl Runner {
         if answer.is_empty() {
             return self.ended();
         }
-        serde_json::from_str(&answer).context("the simulation answers something else")
+        match serde_json::from_str(&answer).context("the simulation answers something else")? {
+            Answer::Report(report) => Ok(report),
+            Answer::Last(report) => {
+                self.end();
+                Ok(report)
+            }
+            Answer::Failed(why) => bail!("the simulation itself failed: {why}"),
+        }
     }
 
     /// The process behind it, if there is one.
@@ -96,8 +103,6 @@ impl Runner {
     fn ended(&mut self) -> Result<Report> {
         let status = self.process.as_mut().and_then(|process| process.child.wait().ok());
         self.end();
-        let is_own = |status: ExitStatus| status.code() == Some(EXIT_HARNESS.into());
-        ensure!(!status.is_some_and(is_own), "the simulation itself failed, as stands above");
         // A system that is out of memory does that.
         let is_killed = |status: ExitStatus| status.signal() == Some(Signal::SIGKILL as i32);
         ensure!(

@@ -29,9 +29,6 @@ use crate::{
     workload::script::Turn,
 };
 
-/// What the program exits with when it failed itself.
-pub(crate) const EXIT_HARNESS: u8 = 4;
-
 /// Everything that a simulated run is made from. The same plan makes the same run, bit for bit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -61,6 +58,17 @@ pub struct Request {
     pub keep: Option<PathBuf>,
     /// A folder for what the nodes write.
     pub scratch: PathBuf,
+}
+
+/// What a simulation answers to a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// What came of it.
+    Report(Report),
+    /// The same, after which the process ends: code of some node cannot be made to stop.
+    Last(Report),
+    /// The simulation itself failed, and ends.
+    Failed(String),
 }
 
 /// What came of a run.

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use node::{Context, Services};
 
 use super::{
-    EXIT_HARNESS, Report, Request,
+    Answer, Report, Request,
     pulse::{self, LOOK_EVERY, Stillness},
     run::run,
     streams,
@@ -53,14 +53,14 @@ pub fn main<G: 'static>(variants: Vec<Lab>, fingerprint: &str, enter: fn(u64) ->
     }
     if let Err(error) = streams::take() {
         output::say(format_args!("error: cannot take the standard streams: {error}"));
-        return ExitCode::from(EXIT_HARNESS);
+        return ExitCode::FAILURE;
     }
     match serve(&variants, enter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            streams::give_back_errors();
-            output::say(format_args!("error: {error:#}"));
-            ExitCode::from(EXIT_HARNESS)
+            // If nobody listens there is nobody to be told.
+            let _ = answer(&Answer::Failed(format!("{error:#}")));
+            ExitCode::FAILURE
         }
     }
 }
@@ -71,7 +71,8 @@ fn note_panics() {
         if !host::note_panic(panic) {
             streams::give_back_errors();
             report(panic);
-            exit(EXIT_HARNESS.into());
+            let _ = answer(&Answer::Failed("it panicked, as stands above".to_owned()));
+            exit(1);
         }
     }));
 }
@@ -87,7 +88,7 @@ fn serve<G: 'static>(variants: &[Lab], enter: fn(u64) -> G) -> Result<()> {
             let _ = run_alone(request.clone(), lab, enter)?;
             is_warm = true;
         }
-        answer(&run_alone(request, lab, enter)?)?;
+        answer(&Answer::Report(run_alone(request, lab, enter)?))?;
     }
     Ok(())
 }
@@ -104,9 +105,9 @@ fn run_alone<G: 'static>(request: Request, lab: &Lab, enter: fn(u64) -> G) -> Re
         let _ = sender.send(run(&request, &lab));
     })?;
     let Some(report) = wait(&report, thread.recv()?) else {
-        answer(&hanging())?;
+        answer(&Answer::Last(hanging()))?;
         // That thread cannot be ended in any other way.
-        exit(EXIT_HARNESS.into())
+        exit(1)
     };
     // Whatever the thread holds is gone before the next run begins.
     let _ = runs.join();
@@ -144,8 +145,8 @@ fn hanging() -> Report {
     Report::without_run(Verdict::Broken, story)
 }
 
-fn answer(report: &impl serde::Serialize) -> Result<()> {
-    let mut line = serde_json::to_vec(report)?;
+fn answer(answer: &Answer) -> Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     streams::report(&line).context("nobody listens")
 }

@@ -87,7 +87,7 @@ const KEPT: usize = 20;
 pub fn run(args: &Args) -> Result<u8> {
     let (workspace, lab, variant) = args.code.find()?;
     let source = Source::new(&lab.selected(&args.milestone)?, args.disk.into())?;
-    let warden = begin(&workspace, Kind::Simulation)?;
+    let warden = begin(&workspace, Kind::simulation(args.unoptimised))?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {
         return Ok(Verdict::Broken.exit_code());

@@ -71,8 +71,8 @@ fn simulation_of(
         "the simulation runs on Linux only; cargo lab grade runs here, too"
     );
     variant.gap_texts(workspace, lab)?;
-    let kind = if unoptimised { Kind::SlowSimulation } else { Kind::Simulation };
-    if !workspace.target().join("sim").is_dir() {
+    let kind = Kind::simulation(unoptimised);
+    if kind.is_first(workspace) {
         output::say("building the simulation for the first time: this takes some minutes");
     }
     build(workspace, lab, variant, kind, warden)

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let plan = plan_of(&args.run_dir).with_context(what)?;
     let lab = Lab::load(&workspace, &inputs.lab)?;
     let variant: Variant = inputs.variant.parse()?;
-    let warden = begin(&workspace, Kind::Simulation)?;
+    let warden = begin(&workspace, Kind::simulation(args.unoptimised))?;
     let Some(program) = simulation_of(&workspace, &lab, &variant, args.unoptimised, &warden)?
     else {
         return Ok(Verdict::Broken.exit_code());

@@ -32,6 +32,9 @@ pub struct Args {
     /// Only this variant; may be repeated
     #[arg(long)]
     variant: Vec<String>,
+    /// Name the variants, and audit nothing
+    #[arg(long)]
+    list: bool,
     /// Leave out the wrong answers
     #[arg(long)]
     no_wrong: bool,
@@ -64,14 +67,18 @@ struct Cell(Vec<Verdict>);
 /// When a lab or its answers cannot be read, or the harness fails.
 pub fn run(args: &Args) -> Result<u8> {
     let workspace = Workspace::find()?;
-    let warden = begin(&workspace, Kind::Node)?;
+    let warden = begin(&workspace, args.simulated.kind().unwrap_or(Kind::Node))?;
     let mut unmet = 0;
     for name in &args.labs {
         let lab = Lab::load(&workspace, name)?;
         let rows = wanted(rows(&workspace, &lab)?, &lab, args)?;
-        unmet += match args.simulated.simulated {
-            true => simulated::audit(&workspace, &lab, &rows, args, &warden)?,
-            false => audit(&workspace, &lab, &rows, args, &warden)?,
+        if args.list {
+            rows.iter().for_each(|row| output::print(&row.variant));
+            continue;
+        }
+        unmet += match args.simulated.kind() {
+            Some(kind) => simulated::audit(&workspace, &lab, &rows, kind, args, &warden)?,
+            None => audit(&workspace, &lab, &rows, args, &warden)?,
         };
     }
     Ok(u8::from(unmet > 0))
@@ -194,7 +201,9 @@ fn unmet_in(row: &Row, lab: &Lab, cells: &[Cell]) -> Vec<String> {
     let mut unmet = Vec::new();
     for ((demand, cell), milestone) in row.demands.iter().zip(cells).zip(&lab.milestones) {
         let missed = cell.0.iter().filter(|verdict| !demand.is_met(**verdict)).count();
-        if missed > 0 {
+        // What was not graded meets no demand.
+        let is_empty = cell.0.is_empty() && *demand != Demand::Nothing;
+        if missed > 0 || is_empty {
             unmet.push(format!(
                 "{} must be {demand} in {}, and was not in {missed} of {} grades",
                 row.variant,
