@@ -20,11 +20,14 @@ pub type GapTexts = BTreeMap<PathBuf, String>;
 const LARGEST: u64 = 1 << 20;
 /// How many files that are not used are named.
 const NAMED: usize = 10;
-/// What tools put beside the code.
-const BESIDE: [&str; 2] = ["__MACOSX", "target"];
+/// What systems and tools put beside the code.
+const BESIDE: [&str; 8] =
+    [".DS_Store", ".git", ".idea", ".vscode", "Thumbs.db", "__MACOSX", "desktop.ini", "target"];
 
 /// A folder with gap files for a lab.
 pub struct Submission {
+    folder: PathBuf,
+    /// The folder itself, or the only one in it.
     root: PathBuf,
     /// Where each gap file was found.
     found: Vec<(PathBuf, PathBuf)>,
@@ -37,7 +40,7 @@ impl Submission {
     /// When one is missing: which, and what a submission is.
     pub fn find(lab: &Lab, folder: &Path) -> Result<Self> {
         let mut roots = vec![folder.to_owned()];
-        let is_folder = |path: &PathBuf| path.is_dir() && !is_beside(path);
+        let is_folder = |path: &PathBuf| is_source(path) && path.is_dir() && !is_beside(path);
         let folders: Vec<_> = entries(folder).into_iter().filter(is_folder).collect();
         if let [only] = &*folders {
             roots.push(only.clone());
@@ -56,7 +59,7 @@ impl Submission {
             ),
         };
         let found = lab.gap_files.iter().map(find).collect::<Result<_>>()?;
-        Ok(Self { root: root.clone(), found })
+        Ok(Self { folder: folder.to_owned(), root: root.clone(), found })
     }
 
     /// The text of its gap files.
@@ -64,20 +67,33 @@ impl Submission {
     /// # Errors
     /// When one cannot be taken: which, where, and why.
     pub fn texts(&self) -> Result<GapTexts> {
-        self.found.iter().map(|(path, found)| Ok((path.clone(), read(found)?))).collect()
+        let text = |(path, found): &(PathBuf, PathBuf)| {
+            self.refuse_links(found)?;
+            Ok((path.clone(), read(found)?))
+        };
+        self.found.iter().map(text).collect()
+    }
+
+    /// A link on the way to `found` may lead to what somebody else wrote.
+    fn refuse_links(&self, found: &Path) -> Result<()> {
+        let mut way = found.ancestors().skip(1).take_while(|place| *place != self.folder);
+        way.find(|place| place.is_symlink()).map_or(Ok(()), |link| {
+            bail!("{} is a link: put the folder itself there", link.display())
+        })
     }
 
     /// The files in it that are not used, but for those that are as they were handed out.
     pub fn not_used(&self, workspace: &Workspace, lab: &Lab) -> Vec<String> {
         let used: BTreeSet<_> = self.found.iter().map(|(_, found)| found.clone()).collect();
         let mut files = Vec::new();
-        files_in(&self.root, &mut files);
+        files_in(&self.folder, &mut files);
         files.retain(|file| !used.contains(file));
         let shown = files.iter().filter_map(|file| {
-            let name = file.strip_prefix(&self.root).ok()?;
+            let shown = file.strip_prefix(&self.folder).ok()?;
+            let name = file.strip_prefix(&self.root).unwrap_or(shown);
             let places = [lab.dir.join("src"), lab.dir.clone(), workspace.path("")];
             let is_ours = places.iter().any(|place| is_same(&place.join(name), file));
-            (!is_ours).then(|| name.display().to_string().escape_debug().to_string())
+            (!is_ours).then(|| shown.display().to_string().escape_debug().to_string())
         });
         shown.collect()
     }
@@ -131,9 +147,13 @@ fn names(lab: &Lab) -> String {
     lab.gap_files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether it is what systems, tools and editors leave, which nobody takes for a part of the code.
 fn is_beside(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    !is_source(path) || BESIDE.iter().any(|beside| name == *beside)
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_swap = name.starts_with('.') && [".swo", ".swp"].iter().any(|end| name.ends_with(end));
+    let is_editors = name.starts_with('#') || name.starts_with(".#") || name.ends_with('~');
+    let is_systems = name.starts_with("._") || BESIDE.contains(&&*name);
+    is_swap || is_editors || is_systems
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -5,6 +5,7 @@ mod builds;
 mod command_line;
 mod faults;
 mod greedy_nodes;
+mod handed_in;
 mod left_behind;
 mod simulation;
 mod spared;
