@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -11,9 +10,6 @@ use anyhow::{Context, Result};
 
 /// Files by their path in the workspace.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
-
-/// How the names of copies end that editors and tools leave behind.
-const COPIES: [&str; 7] = ["bak", "old", "orig", "rej", "swo", "swp", "tmp"];
 
 /// Reads the file at `path`, or every source in the folder, into `files`, by its name from `shown`
 /// on.
@@ -32,16 +28,11 @@ pub fn read_into(path: &Path, shown: &Path, files: &mut Files) -> Result<()> {
     Ok(())
 }
 
-/// Whether the compiler may read what is at `path`: a folder or a regular file, and not what an editor
-/// keeps beside the file that is edited. A link that leads nowhere is a lock of Emacs, 4913 a trial
-/// of vim.
+/// Whether what is at `path` counts: a folder or a regular file, and by its name nothing that
+/// editors hide. Whatever else they leave may be named in the code, so it counts. A link that leads
+/// nowhere is a lock of Emacs.
 pub fn is_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_kept_beside = name.starts_with(['.', '#'])
-        || name.ends_with(['~', '#'])
-        || name.ends_with("___")
-        || name.bytes().all(|byte| byte.is_ascii_digit());
-    let is_copy = |extension: &OsStr| COPIES.iter().any(|copy| extension == *copy);
-    let is_readable = fs::metadata(path).is_ok_and(|it| it.is_file() || it.is_dir());
-    !is_kept_beside && !path.extension().is_some_and(is_copy) && is_readable
+    let is_hidden = name.starts_with(['.', '#']) || name.ends_with('~');
+    !is_hidden && fs::metadata(path).is_ok_and(|it| it.is_file() || it.is_dir())
 }

@@ -111,6 +111,27 @@ fn what_editors_keep_beside_the_sources_neither_stops_nor_repeats_a_build() {
     // A build takes seconds.
     let wall_ms = grade("editors");
     assert!(wall_ms < 1000, "it was built again, for {wall_ms} ms");
+    // The code may name these, so they count.
+    for name in ["4913", "voter.rs.orig", "x.swp"] {
+        fs::write(src.join(name), [0xff, 0xfe]).unwrap();
+    }
+    grade("others");
+}
+
+/// Whatever its name: a program is never older than what it was made from.
+#[test]
+fn a_file_that_the_code_names_is_part_of_it() {
+    let _turn = turn();
+    let folder = checkout();
+    let src = folder.path().join("labs/lock/src");
+    let main = fs::read_to_string(src.join("main.rs")).unwrap();
+    let demand = "const _: () = assert!(!include_str!(\"words.old\").is_empty());";
+    fs::write(src.join("main.rs"), format!("{main}\n{demand}\n")).unwrap();
+    for (words, code) in [("some", 0), ("", 2)] {
+        fs::write(src.join("words.old"), words).unwrap();
+        let done = handed_in(folder.path(), None);
+        assert_eq!(done.code, code, "{words:?}: {}{}", done.stdout, done.stderr);
+    }
 }
 
 /// Grades the submission `folder`, or in it the working tree, and says how it was refused or graded.
