@@ -14,8 +14,9 @@ use crate::{clean, lab::Lab, output, sources::Files};
 
 /// How many characters of one message of the compiler are shown.
 const MOST_RENDERED: usize = 20_000;
-/// What is said of crates that the compiler has built itself, or that another one has.
-const DAMAGED: [&str; 2] = ["E0786", "E0514"];
+/// What is said of crates that are there and do not fit. Not E0462 and E0463: `extern crate` gives
+/// rise to them, too.
+const DAMAGED: [&str; 5] = ["E0460", "E0461", "E0464", "E0514", "E0786"];
 /// What linkers write before the name of a symbol or library that is amiss.
 const AMISS: [&str; 6] = [
     "undefined symbol: ",

@@ -140,6 +140,29 @@ fn a_compiler_that_fails_for_no_error_in_the_lab_is_the_machines_trouble() {
     );
 }
 
+/// A crate that was built before, and is found where the lab uses it.
+#[test]
+fn a_crate_that_does_not_fit_is_the_machines_trouble() {
+    let _turn = turn();
+    for code in ["E0460", "E0461", "E0464", "E0514", "E0786"] {
+        // As rustc says it.
+        let error = serde_json::json!({
+            "$message_type": "diagnostic", "message": "something is amiss with crate `node`",
+            "level": "error", "code": { "code": code, "explanation": null }, "children": [],
+            "rendered": format!("error[{code}]: something is amiss with crate `node`"),
+            "spans": [{
+                "file_name": "labs/lock/src/voter.rs", "is_primary": true, "label": null,
+                "byte_start": 0, "byte_end": 1, "line_start": 5, "line_end": 5,
+                "column_start": 1, "column_end": 2, "text": [], "expansion": null,
+                "suggested_replacement": null, "suggestion_applicability": null,
+            }],
+        });
+        let (_folder, wrapper) = wrapper(&format!("echo '{error}' >&2; exit 1"));
+        let done = grade_new("// does not fit", &[("RUSTC_WRAPPER", &wrapper)]);
+        is_harness_error(&done, &[code, "labs/lock/src/voter.rs:5 is not its own"]);
+    }
+}
+
 fn is_the_machines(done: &Done, words: &str) {
     is_harness_error(done, &[words, "no error has a place in it", "mend what stands above"]);
 }
@@ -148,6 +171,9 @@ fn is_the_machines(done: &Done, words: &str) {
 fn an_error_in_the_lab_is_the_labs() {
     let _turn = turn();
     for (code, words) in [
+        ("extern crate nothing;", "does not compile: 1 error at labs/lock/src/voter.rs:"),
+        // The compiler finds something of that name, and says that it does not fit.
+        ("extern crate rustc;", "does not compile: 1 error at labs/lock/src/voter.rs:"),
         ("fn wrong() -> u32 { \"\" }", "does not compile: 1 error at labs/lock/src/voter.rs:"),
         (
             "#[allow(unsafe_code)]\nunsafe extern \"C\" { safe fn no_such_symbol(); }
