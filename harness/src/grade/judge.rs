@@ -37,7 +37,8 @@ pub fn judge(
     messages: Vec<Message>,
     lateness: Lateness,
 ) -> Judged {
-    let Observed { failure, struck, history, stored_bytes, healed_us, end_us, .. } = observed;
+    let Observed { failure, struck, history, stored_bytes, no_room, healed_us, end_us, .. } =
+        observed;
     let scenario = trial.scenario;
     let bounds_us = scenario.bounds.iter().map(|(name, ms)| (name.clone(), ms * 1000)).collect();
     let weather = Weather::new(&struck, &scenario.node_names());
@@ -68,7 +69,8 @@ pub fn judge(
     let unanswered = unanswered(&evidence.history, &calms);
     let toothless = efficacy.toothless.clone();
     let grounds = Grounds { failure, findings, lates, unanswered, undecided, toothless, lateness };
-    Judged { reason: reason::judge(grounds), efficacy, evidence, struck }
+    let reason = reason::judge(grounds).unless_full(no_room);
+    Judged { reason, efficacy, evidence, struck }
 }
 
 /// The nodes that a fault killed.

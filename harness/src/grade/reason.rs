@@ -1,5 +1,7 @@
 //! Which verdict a run gets, and why.
 
+use std::path::PathBuf;
+
 use super::lateness::Lateness;
 use crate::{
     checker::{Finding, Late, Named, seconds},
@@ -53,6 +55,21 @@ impl Reason {
 
     fn by(self, check: String) -> Self {
         Self { check: Some(check), ..self }
+    }
+
+    /// The same, unless there was no room in the place named and that may be why: answers that
+    /// clients were given stand, but errors, silence and falls may come of it.
+    pub fn unless_full(self, no_room: Option<PathBuf>) -> Self {
+        match no_room {
+            Some(place) if ![Verdict::Passed, Verdict::Wrong].contains(&self.verdict) => {
+                let place = place.display();
+                let sentence = format!(
+                    "The harness failed, not the lab: no room is left in {place}: free some."
+                );
+                Self::new(Verdict::HarnessError, sentence)
+            }
+            _ => self,
+        }
     }
 }
 
@@ -147,5 +164,20 @@ mod tests {
         assert_eq!(judge(grounds.clone()).verdict, Verdict::Broken);
         grounds.failure = Some(failure(true));
         assert_eq!(judge(grounds).verdict, Verdict::HarnessError);
+    }
+
+    #[test]
+    fn a_full_disk_excuses_all_but_what_clients_were_told() {
+        for (verdict, expected) in [
+            (Verdict::Passed, Verdict::Passed),
+            (Verdict::Wrong, Verdict::Wrong),
+            (Verdict::Slow, Verdict::HarnessError),
+            (Verdict::Inconclusive, Verdict::HarnessError),
+            (Verdict::Broken, Verdict::HarnessError),
+        ] {
+            let reason = Reason::new(verdict, "so it was");
+            assert_eq!(reason.clone().unless_full(None), reason);
+            assert_eq!(reason.unless_full(Some("/dev/shm".into())).verdict, expected);
+        }
     }
 }

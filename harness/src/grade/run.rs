@@ -273,9 +273,11 @@ async fn observe(
                 Some((observed, gauge.finish()))
             }
         };
+        // The dead free what they had open.
+        let no_room = cluster.no_room();
         cluster.kill(&nodes).await;
-        if let Some(observed) = observed {
-            return Ok(observed);
+        if let Some((observed, lateness)) = observed {
+            return Ok((Observed { no_room, ..observed }, lateness));
         }
     }
 }

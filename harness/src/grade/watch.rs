@@ -1,6 +1,6 @@
 //! The part of a run that needs the nodes: clients and faults, and what they leave behind.
 
-use std::{collections::BTreeMap, slice, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, slice, time::Duration};
 
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet, time::sleep};
 
@@ -46,6 +46,9 @@ pub struct Observed {
     pub turns: Vec<Turn>,
     /// What the nodes had on their disks at the end.
     pub stored_bytes: BTreeMap<String, u64>,
+    /// Where nodes write and no room was left at the end, which they had not taken: where they are
+    /// processes, which is for their engine to say.
+    pub no_room: Option<PathBuf>,
     /// When the storm was over and every node ready again.
     pub healed_us: u64,
     /// When it ended.
@@ -101,7 +104,8 @@ impl Trial<'_> {
         let stored_bytes = cluster.stored_bytes();
         running.shutdown().await;
         let (history, turns) = (history.operations(), self.script.taken());
-        Observed { failure, struck, history, turns, stored_bytes, healed_us, end_us }
+        let no_room = None;
+        Observed { failure, struck, history, turns, stored_bytes, no_room, healed_us, end_us }
     }
 }
 

@@ -100,6 +100,29 @@ fn a_node_that_falls_because_the_disk_is_full_is_not_broken() {
     is_harness_error(&done, &["no room is left in /dev/shm", "free some", "this is no grade"]);
 }
 
+/// Errors and silence may come of it as well as a fall.
+#[test]
+fn a_node_that_bears_a_full_disk_and_does_not_answer_is_not_broken() {
+    let _turn = turn();
+    // It serves once nothing can be written, and then answers nothing.
+    let full = r#"let data = std::env::var("DATA_DIR").unwrap();
+        for number in 0.. {
+            if std::fs::write(format!("{data}/{number}"), [1; 4096]).is_err() { break; }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }"#;
+    let folder = submission("voter.rs", |text| {
+        let (open, asked) = ("let now_ms = context.clock", "let vote = match self.vote(");
+        text.replacen(open, &format!("{full}{open}"), 1).replacen(
+            asked,
+            &format!("std::future::pending::<()>().await; {asked}"),
+            1,
+        )
+    });
+    let grade = ["grade", "lock", "--variant", path(&folder), "--milestone=quiet", "--runs=1"];
+    let Some(done) = grade_unshared("-rm", FILL, &grade) else { return };
+    is_harness_error(&done, &["no room is left in /dev/shm", "free some", "this is no grade"]);
+}
+
 /// A wrapper around the compiler that does `what` when it compiles the lab.
 fn wrapper(what: &str) -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::TcpListener as StdListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Mutex,
     time::{Duration, Instant},
@@ -152,16 +152,13 @@ impl ProcessCluster {
         pids.flat_map(proc::run_queue_waits).chain(own).collect()
     }
 
-    /// Who is to blame for a failure: not a node that has no room left to write.
-    fn charged(&self, failure: NodeFailure) -> NodeFailure {
-        let full = match self.scratch.is_full() {
-            true => Some(self.scratch.path()),
-            false => Some(&*self.log_dir).filter(|dir| scratch::is_full(dir)),
+    /// Where the nodes write and no room is left, which they have not taken.
+    pub fn no_room(&self) -> Option<PathBuf> {
+        let is_full = |dir: &&Path| match *dir == self.scratch.path() {
+            true => self.scratch.is_full(),
+            false => scratch::is_full(dir),
         };
-        full.map_or(failure.clone(), |dir| {
-            let what = format!("{}; no room is left in {}: free some", failure.what, dir.display());
-            NodeFailure::of_machine(&failure.node, what)
-        })
+        [self.scratch.path(), &self.log_dir].into_iter().find(is_full).map(Path::to_owned)
     }
 
     /// A node that uses too much of the machine: it is stopped.
@@ -249,7 +246,7 @@ impl Cluster for ProcessCluster {
                 // Before it is ready, it may fall or take too much as well; so may the others.
                 self.fallen().map_or(Ok(()), Err)?;
                 if Instant::now() >= deadline {
-                    return Err(self.charged(self.members[&name].never_ready()));
+                    return Err(self.members[&name].never_ready());
                 }
             }
         }
@@ -263,7 +260,7 @@ impl Cluster for ProcessCluster {
     fn fallen(&mut self) -> Option<NodeFailure> {
         let warden = &self.warden;
         let fallen = self.members.values_mut().find_map(|member| member.fallen(warden));
-        fallen.map(|failure| self.charged(failure)).or_else(|| self.greedy())
+        fallen.or_else(|| self.greedy())
     }
 
     fn stored_bytes(&self) -> BTreeMap<String, u64> {
