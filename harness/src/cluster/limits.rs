@@ -15,7 +15,7 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub const MIB: u64 = 1 << 20;
 /// Resident memory of a node and all that it has started.
-const MEMORY: u64 = 1024 * MIB;
+pub const MEMORY: u64 = 1024 * MIB;
 /// Processes that a node has started, itself included.
 const PROCESSES: usize = 64;
 /// Everything in the data directory.
@@ -41,11 +41,6 @@ pub fn impose() -> io::Result<()> {
         setrlimit(resource, most.min(hard), most.min(hard))?;
     }
     Ok(())
-}
-
-/// Whether the process alone has more memory than a node may have.
-pub fn is_too_large(process: &Process) -> bool {
-    process.resident_bytes > MEMORY
 }
 
 /// What to say of a node that the system refused more memory.

@@ -33,6 +33,18 @@ fn a_node_that_eats_memory_is_stopped() {
     stopped(slowly, "used more than 1024 MiB of memory and was stopped");
 }
 
+/// The system kills a node that has much when memory is short, and a node may do so itself.
+#[test]
+fn a_node_that_is_killed_while_it_has_much_memory_is_broken() {
+    let _turn = turn();
+    let eat = "let eaten = vec![1_u8; 640 << 20];
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let me = std::process::id().to_string();
+        let _ = std::process::Command::new(\"kill\").args([\"-KILL\", &me]).status();
+        drop(eaten);";
+    stopped(eat, "was killed while it used more than 512 MiB of memory");
+}
+
 #[test]
 fn a_node_that_starts_processes_without_end_is_stopped() {
     let _turn = turn();

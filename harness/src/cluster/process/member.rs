@@ -29,7 +29,13 @@ use tonic_health::pb::{
 #[cfg(target_os = "linux")]
 use super::super::scratch::fence;
 use super::{
-    super::{DiskDelays, NodeFailure, limits, log, proc::Process, warden::Warden},
+    super::{
+        DiskDelays, NodeFailure,
+        limits::{self, MIB},
+        log,
+        proc::{self, Process},
+        warden::Warden,
+    },
     READY_WITHIN,
 };
 
@@ -37,6 +43,9 @@ use super::{
 const HEALTH_DEADLINE: Duration = Duration::from_millis(500);
 /// The pause between two questions after its health.
 const HEALTH_PAUSE: Duration = Duration::from_millis(5);
+
+/// How much memory makes it a node's own fault that the system killed it.
+const MUCH: u64 = limits::MEMORY / 2;
 
 /// One node, whether it runs or not.
 pub(super) struct Member {
@@ -49,11 +58,14 @@ pub(super) struct Member {
     pub disk_delays: DiskDelays,
     pub starts: u32,
     pub process: Option<Child>,
+    /// Its memory at the last look.
+    pub resident_bytes: u64,
 }
 
 impl Member {
     pub fn spawn(&mut self) -> io::Result<Child> {
         self.starts += 1;
+        self.resident_bytes = 0;
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.env_clear();
@@ -116,6 +128,16 @@ impl Member {
         self.failure(format!("was not ready {} s after its start{log}", READY_WITHIN.as_secs()))
     }
 
+    /// Its own memory, if it runs.
+    pub fn look(&mut self) -> Option<u64> {
+        let process = proc::process(self.process.as_ref()?.id()?)?;
+        // One that has just ended has none.
+        if process.resident_bytes > 0 {
+            self.resident_bytes = process.resident_bytes;
+        }
+        Some(process.resident_bytes)
+    }
+
     pub fn greedy(&mut self, all: &[Process], warden: &Warden) -> Option<NodeFailure> {
         let pid = self.process.as_ref()?.id()?;
         let what = limits::exceeded(pid, all, &self.data_dir, &self.log)?;
@@ -137,6 +159,9 @@ impl Member {
             warden.forget_group(pid);
         }
         let what = match log::panic(&self.log) {
+            _ if status.signal() == Some(KILL) && self.resident_bytes > MUCH => {
+                format!("was killed while it used more than {} MiB of memory", MUCH / MIB)
+            }
             _ if status.signal() == Some(KILL) => {
                 let what = "was killed by something outside of the harness: is the machine short \
                             of memory?";

@@ -113,6 +113,7 @@ impl ProcessCluster {
                 disk_delays: DiskDelays::new(spec.disk_delay_ms, spec.seed, index),
                 starts: 0,
                 process: None,
+                resident_bytes: 0,
             };
             members.insert(name.clone(), member);
         }
@@ -163,9 +164,9 @@ impl ProcessCluster {
 
     /// A node that uses too much of the machine: it is stopped.
     fn greedy(&mut self) -> Option<NodeFailure> {
-        let pids = self.members.values().filter_map(|member| member.process.as_ref()?.id());
-        let grows = pids.filter_map(proc::process).any(|it| limits::is_too_large(&it));
-        if !grows && Instant::now() < self.next_look {
+        let sizes = self.members.values_mut().filter_map(Member::look);
+        let largest = sizes.max().unwrap_or_default();
+        if largest <= limits::MEMORY && Instant::now() < self.next_look {
             return None;
         }
         self.next_look = Instant::now() + limits::LOOK_EVERY;
