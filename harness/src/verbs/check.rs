@@ -29,10 +29,18 @@ pub struct Args {
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
-    /// After how many seconds to give up
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    /// After how many seconds to give up; what is no matter of search, as locks, is always judged
+    #[arg(
+        long,
+        default_value_t = 60,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=LONGEST_SECONDS)
+    )]
     within: u64,
 }
+
+/// Nobody waits longer than a day for a verdict.
+const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 
 /// What a history is held against.
 #[derive(Clone, Copy)]

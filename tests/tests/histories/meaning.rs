@@ -1,5 +1,7 @@
 //! Which values are equal, what comes first, and that what is said is true.
 
+use std::time::{Duration, Instant};
+
 use super::{ACQUIRE, get, judged, lock, put, refused};
 
 #[test]
@@ -113,6 +115,78 @@ fn one_process_does_one_thing_after_the_other_with_locks_too() {
     // What is sent when an older one is told FENCED may have been first.
     let fenced = lock(2, r#""op":"write","token":6,"seq":1,"value":"w""#, [0, 5], "\"fenced\"");
     assert_eq!(judged(&[fenced, write], "lock").0, 0);
+}
+
+#[test]
+fn the_order_of_the_lines_counts_for_what_one_process_writes_and_reads_at_one_moment() {
+    let write = |process, token: u64, times, result| {
+        let rest = format!(r#""op":"write","token":{token},"seq":1,"value":"v{token}""#);
+        lock(process, &rest, times, result)
+    };
+    let read = |process, token: u64, times| {
+        let value = if token == 0 { String::new() } else { format!("v{token}") };
+        let result = format!(r#"{{"token":{token},"seq":{},"value":"{value}"}}"#, token.min(1));
+        lock(process, r#""op":"read""#, times, &result)
+    };
+    let code = |lines: &[String]| judged(lines, "lock").0;
+    let (ok, fenced) = ("\"ok\"", "\"fenced\"");
+    // A stale read after a write, or after a read; with others it is concurrent.
+    for (process, expected) in [(1, 1), (2, 0)] {
+        assert_eq!(code(&[write(1, 7, [5, 5], ok), read(process, 0, [5, 9])]), expected);
+        assert_eq!(code(&[write(1, 7, [5, 5], ok), read(process, 0, [5, 5])]), expected);
+        let seen = [write(3, 7, [0, 9], ok), read(1, 7, [5, 5]), read(process, 0, [5, 5])];
+        assert_eq!(code(&seen), expected);
+        // An older token's write after a newer one's.
+        assert_eq!(code(&[write(1, 7, [5, 5], ok), write(process, 6, [5, 9], ok)]), expected);
+        // Fenced off by what was only sent then.
+        let barred = [write(1, 6, [0, 5], fenced), write(process, 7, [5, 9], ok)];
+        assert_eq!(code(&barred), expected);
+    }
+    // The other way round all of it is right.
+    assert_eq!(code(&[read(1, 0, [5, 5]), write(1, 7, [5, 5], ok)]), 0);
+    assert_eq!(code(&[write(1, 6, [5, 5], ok), write(1, 7, [5, 9], ok)]), 0);
+    assert_eq!(code(&[write(1, 7, [5, 5], ok), write(1, 6, [5, 5], fenced)]), 0);
+    // Somebody else's is older than one's own, and the other way round.
+    let newest = |process| {
+        [write(1, 7, [0, 1], ok), write(2, 6, [0, 1], ok), read(process, 6, [3, 4])].to_vec()
+    };
+    assert_eq!((code(&newest(1)), code(&newest(2)), code(&newest(3))), (1, 1, 1));
+    // One request may be told two tokens here; no later one goes below the higher of them.
+    let grant = |request: u64, times, token: u64| {
+        let rest = ACQUIRE.replace(":1,", &format!(":{request},"));
+        lock(1, &rest, times, &format!("{{\"granted\":{token}}}"))
+    };
+    assert_eq!(code(&[grant(1, [0, 5], 9), grant(1, [5, 5], 7), grant(2, [5, 9], 8)]), 1);
+}
+
+#[test]
+fn many_operations_on_one_lock_at_one_moment_are_judged_soon() {
+    let count = 20_000;
+    let write = |process, token: u64, number: u64, times, result| {
+        let rest = format!(r#""op":"write","token":{token},"seq":{number},"value":"v{number}""#);
+        lock(process, &rest, times, result)
+    };
+    let read = |process, token: u64, seq: u64, times| {
+        let result = format!(r#"{{"token":{token},"seq":{seq},"value":"v{seq}"}}"#);
+        lock(process, r#""op":"read""#, times, &result)
+    };
+    let numbers = || 1..=count;
+    let writes = numbers().map(|at| write(at as u32, 1, at, [5, 5], "\"ok\""));
+    let reads = numbers().map(|at| read((count + at) as u32, 1, count, [5, 5]));
+    let touching: Vec<_> = writes.chain(reads).collect();
+    let unknown = |at: u64| {
+        let late = write(at as u32, 1, at, [10, 11], "null");
+        late.replace(r#""return_us":11"#, r#""return_us":null"#)
+    };
+    let newer = write(0, 9, count, [0, 1], "\"ok\"");
+    let reads = numbers().map(|at| read((count + at) as u32, 9, count, [10, 20]));
+    let late: Vec<_> = [newer].into_iter().chain(numbers().map(unknown)).chain(reads).collect();
+    for lines in [touching, late] {
+        let started = Instant::now();
+        let (code, said) = judged(&lines, "lock");
+        assert_eq!(code, 0, "{said}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    }
 }
 
 #[test]

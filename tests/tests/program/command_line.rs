@@ -38,6 +38,10 @@ fn a_mistake_in_the_arguments_is_no_verdict() {
         assert_eq!(lab(arguments).code, 4, "{arguments:?}");
     }
     assert_eq!(lab(&["--help"]).code, 0);
+    for within in ["0", "86401", "18446744073709551615"] {
+        let done = lab(&["check", "README.md", "--model", "kv", "--within", within]);
+        refused(&done, &["--within", "1..=86400"]);
+    }
 }
 
 #[test]

@@ -260,8 +260,8 @@ fn a_node_that_is_alone_grants_nothing_new() {
 fn write(version: (u64, u64), call_us: u64, returned: Option<(u64, Told)>) -> Write {
     let (lock, owner) = ("lock-1".to_owned(), format!("c{}", version.0));
     let value = format!("{version:?}");
-    let process = version.0 as u32;
-    Write { lock, owner, process, version, value, call_us, returned }
+    let (process, place) = (version.0 as u32, call_us as usize);
+    Write { lock, owner, process, place, version, value, call_us, returned }
 }
 
 fn read(version: (u64, u64), call_us: u64, return_us: u64) -> Read {
@@ -269,6 +269,7 @@ fn read(version: (u64, u64), call_us: u64, return_us: u64) -> Read {
         lock: "lock-1".into(),
         reader: "c9".into(),
         process: 9,
+        place: call_us as usize,
         version,
         value: if version == (0, 0) { String::new() } else { format!("{version:?}") },
         node: "n1".into(),
@@ -318,7 +319,11 @@ fn a_token_that_two_have_may_write_twice_under_one_number() {
     // That the token was granted twice is another check's to tell.
     let one = write((3, 1), 10, Some((20, Told::Ok)));
     let other = Write { owner: "c4".into(), value: "c4's".into(), call_us: 30, ..one.clone() };
-    assert_eq!(fencing::fenced(&[one, other], &[read((3, 1), 21, 29)]), None);
+    assert_eq!(fencing::fenced(&[one.clone(), other.clone()], &[read((3, 1), 21, 29)]), None);
+    // What was read is the one's, even if the other's comes too late.
+    let newer = write((4, 1), 30, Some((35, Told::Ok)));
+    let unknown = Write { call_us: 40, returned: None, ..other };
+    assert_eq!(fencing::fenced(&[one, newer, unknown], &[read((3, 1), 21, 29)]), None);
 }
 
 #[test]

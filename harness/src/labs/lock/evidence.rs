@@ -102,8 +102,8 @@ pub fn node_asks(history: &[Operation]) -> Vec<majority::Ask> {
     asks.collect()
 }
 
-/// When clients knew that they have a lock, or have it still: whoever renews one all the time leaves
-/// none to be granted.
+/// When clients knew that they have a lock, or have it still: whoever renews one all the time
+/// leaves none to be granted.
 pub fn served_us(history: &[Operation]) -> Vec<u64> {
     let granted = of_kind(history, "acquire").filter_map(granted).map(|(_, at_us)| at_us);
     let renewed = of_kind(history, "renew").filter(|renew| renew.result == Some(json!("ok")));
@@ -223,10 +223,11 @@ pub fn lost_renewals(history: &[Operation]) -> Vec<LostRenewal> {
 
 /// What was written, or tried to.
 pub fn writes(history: &[Operation]) -> Vec<Write> {
-    let write = |write: &Operation| Write {
+    let write = |(place, write): (usize, &Operation)| Write {
         lock: write.key.clone(),
         owner: text(&write.details, "owner"),
         process: write.process,
+        place,
         version: (number(&write.details, "token"), number(&write.details, "seq")),
         value: text(&write.details, "value"),
         call_us: write.call_us,
@@ -234,17 +235,19 @@ pub fn writes(history: &[Operation]) -> Vec<Write> {
             (at_us, if write.result == Some(json!("ok")) { Told::Ok } else { Told::Fenced })
         }),
     };
-    of_kind(history, "write").map(write).collect()
+    let operations = history.iter().enumerate();
+    operations.filter(|(_, operation)| operation.op == "write").map(write).collect()
 }
 
 /// What was read.
 pub fn reads(history: &[Operation]) -> Vec<Read> {
-    let read = |read: &Operation| {
+    let read = |(place, read): (usize, &Operation)| {
         let result = read.result.as_ref()?.as_object()?;
         Some(Read {
             lock: read.key.clone(),
             reader: text(&read.details, "owner"),
             process: read.process,
+            place,
             version: (number(result, "token"), number(result, "seq")),
             value: text(result, "value"),
             node: told_by(read),
@@ -252,7 +255,8 @@ pub fn reads(history: &[Operation]) -> Vec<Read> {
             return_us: read.return_us?,
         })
     };
-    of_kind(history, "read").filter_map(read).collect()
+    let operations = history.iter().enumerate();
+    operations.filter(|(_, operation)| operation.op == "read").filter_map(read).collect()
 }
 
 /// Every answer to an Acquire that a node gave, whether or not its client heard it.

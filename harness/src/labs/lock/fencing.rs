@@ -1,4 +1,4 @@
-//! Fencing: what a newer token has written, an older one no longer changes, and reads never go back.
+//! Fencing: what a newer token has written, an older one no longer changes; reads never go back.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Write {
     pub owner: String,
     /// By which client; it does one thing after the other.
     pub process: u32,
+    /// As which operation of the history, where those of one client are in their order.
+    pub place: usize,
     /// As what.
     pub version: Version,
     /// What; no two writes have the same value.
@@ -47,6 +49,8 @@ pub struct Read {
     pub reader: String,
     /// By which client.
     pub process: u32,
+    /// As which operation of the history.
+    pub place: usize,
     /// Which write it saw.
     pub version: Version,
     /// What it saw.
@@ -73,7 +77,7 @@ impl Write {
 /// Something that had certainly happened by a moment: a write that returned OK, or a read.
 struct Done<'a> {
     process: u32,
-    call_us: u64,
+    place: usize,
     at_us: u64,
     version: Version,
     what: String,
@@ -101,44 +105,60 @@ pub fn fenced(writes: &[Write], reads: &[Read]) -> Option<Finding> {
     findings.flatten().min_by_key(|finding| finding.at_us)
 }
 
-/// The newest of `done` that had happened before an operation: `done` by time, asked in order of
-/// time.
-struct Newest<'a> {
+/// What had been done by any moment, and what each client had done by then.
+struct Past<'a> {
+    /// By time.
     done: Vec<Done<'a>>,
-    /// How many were over, and which of these is the newest.
-    over: usize,
-    newest: Option<usize>,
+    /// Up to each of them, the newest, and the newest by somebody else than that one's process.
+    newest: Vec<[Option<usize>; 2]>,
+    /// By process, then by place in the history: the newest that this process had done by then.
+    own: Vec<(u32, usize, usize)>,
 }
 
-impl<'a> Newest<'a> {
+impl<'a> Past<'a> {
     fn new(mut done: Vec<Done<'a>>) -> Self {
         done.sort_by_key(|done| done.at_us);
-        Self { done, over: 0, newest: None }
+        let version = |at: &usize| done[*at].version;
+        let mut newest: Vec<[Option<usize>; 2]> = Vec::with_capacity(done.len());
+        for next in 0..done.len() {
+            let [first, second] = newest.last().copied().unwrap_or_default();
+            let known = [Some(next), second, first].into_iter().flatten();
+            let first = known.clone().max_by_key(version);
+            let is_another =
+                |at: &usize| first.is_some_and(|first| done[first].process != done[*at].process);
+            newest.push([first, known.filter(is_another).max_by_key(version)]);
+        }
+        let places = done.iter().enumerate().map(|(at, done)| (done.process, done.place, at));
+        let mut own: Vec<_> = places.collect();
+        own.sort_unstable();
+        for next in 1..own.len() {
+            let (before, it) = (own[next - 1], &mut own[next]);
+            if before.0 == it.0 && version(&before.2) >= version(&it.2) {
+                it.2 = before.2;
+            }
+        }
+        Self { done, newest, own }
     }
 
-    /// Before the client `process` called at `call_us`: what touches that is concurrent, unless the
-    /// same client did it.
-    fn before(&mut self, call_us: u64, process: u32) -> Option<&Done<'a>> {
-        while self.done.get(self.over).is_some_and(|next| next.at_us < call_us) {
-            let is_newer = |newest: usize| self.done[newest].version < self.done[self.over].version;
-            self.newest = self.newest.filter(|newest| !is_newer(*newest)).or(Some(self.over));
-            self.over += 1;
-        }
-        let touching = self.done[self.over..].iter().take_while(|next| next.at_us == call_us);
-        let own = touching.filter(|it| it.process == process && it.call_us < call_us);
-        self.newest
-            .map(|newest| &self.done[newest])
-            .into_iter()
-            .chain(own)
-            .max_by_key(|it| it.version)
+    /// The newest that others had done before a moment, or the client `process` before an operation
+    /// at this `place`. What touches is concurrent, unless the same client did it.
+    fn before(&self, moment_us: u64, process: u32, place: usize) -> Option<&Done<'a>> {
+        let over = self.done.partition_point(|done| done.at_us < moment_us);
+        let newest = over.checked_sub(1).map(|last| self.newest[last]).unwrap_or_default();
+        let others = newest.into_iter().flatten().find(|at| self.done[*at].process != process);
+        let earlier = self.own.partition_point(|own| (own.0, own.1) < (process, place));
+        let last = earlier.checked_sub(1).map(|last| self.own[last]);
+        let own = last.filter(|own| own.0 == process).map(|own| own.2);
+        let both = others.into_iter().chain(own).map(|at| &self.done[at]);
+        both.max_by_key(|done| done.version)
     }
 }
 
 fn written<'a>(writes: &[&'a Write]) -> Vec<Done<'a>> {
     let done = writes.iter().filter_map(|write| {
         let at_us = write.ok_us()?;
-        let Write { process, call_us, version, .. } = **write;
-        Some(Done { process, call_us, at_us, version, what: write.name(), who: &write.owner })
+        let Write { process, place, version, .. } = **write;
+        Some(Done { process, place, at_us, version, what: write.name(), who: &write.owner })
     });
     done.collect()
 }
@@ -146,15 +166,19 @@ fn written<'a>(writes: &[&'a Write]) -> Vec<Done<'a>> {
 /// A write that was sent after a higher token's had returned OK, and returned OK as well, or was
 /// read.
 fn late_writes(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
-    let mut newest = Newest::new(written(writes));
+    let past = Past::new(written(writes));
+    let mut by_version: BTreeMap<(Version, &str), &Read> = BTreeMap::new();
+    for read in reads {
+        by_version.entry((read.version, &read.value)).or_insert(read);
+    }
     let mut by_call: Vec<_> = writes.to_vec();
     by_call.sort_by_key(|write| write.call_us);
     by_call.into_iter().find_map(|write| {
-        let before = newest.before(write.call_us, write.process)?;
+        let before = past.before(write.call_us, write.process, write.place)?;
         if write.version.0 >= before.version.0 {
             return None;
         }
-        let read = reads.iter().find(|read| read.version == write.version);
+        let read = by_version.get(&(write.version, write.value.as_str()));
         let (at_us, what) = match (write.ok_us(), read) {
             (Some(at_us), _) => (at_us, "returned OK".to_owned()),
             (None, Some(read)) => (read.return_us, format!("was read by {}", read.reader)),
@@ -210,7 +234,7 @@ fn went_back(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
     let mut done = written(writes);
     done.extend(reads.iter().map(|read| Done {
         process: read.process,
-        call_us: read.call_us,
+        place: read.place,
         at_us: read.return_us,
         version: read.version,
         what: format!(
@@ -219,11 +243,11 @@ fn went_back(writes: &[&Write], reads: &[&Read]) -> Option<Finding> {
         ),
         who: &read.reader,
     }));
-    let mut newest = Newest::new(done);
+    let past = Past::new(done);
     let mut by_call: Vec<_> = reads.iter().collect();
     by_call.sort_by_key(|read| read.call_us);
     by_call.into_iter().find_map(|read| {
-        let before = newest.before(read.call_us, read.process)?;
+        let before = past.before(read.call_us, read.process, read.place)?;
         (read.version < before.version).then(|| {
             let sentence = format!(
                 "{} read {} at {} and was told by {} at {} what token {} had written as number {}, \
@@ -251,13 +275,13 @@ fn of_read(read: &Read, sentence: String, since_us: u64) -> Finding {
 fn barred(writes: &[&Write]) -> Option<Finding> {
     let sent = writes.iter().map(|write| Done {
         process: write.process,
-        call_us: write.call_us,
+        place: write.place,
         at_us: write.call_us,
         version: write.version,
         what: write.name(),
         who: &write.owner,
     });
-    let mut newest = Newest::new(sent.collect());
+    let past = Past::new(sent.collect());
     let fenced = writes.iter().filter_map(|write| match write.returned {
         Some((at_us, Told::Fenced)) => Some((at_us, *write)),
         _ => None,
@@ -265,9 +289,9 @@ fn barred(writes: &[&Write]) -> Option<Finding> {
     let mut by_return: Vec<_> = fenced.collect();
     by_return.sort_by_key(|(at_us, _)| *at_us);
     by_return.into_iter().find_map(|(at_us, write)| {
-        // What is sent at the same moment may have been first.
-        let before = newest.before(at_us.saturating_add(1), write.process)?;
-        (before.version <= write.version).then(|| {
+        // What others send at the same moment may have been first.
+        let before = past.before(at_us.saturating_add(1), write.process, write.place);
+        before.is_none_or(|before| before.version <= write.version).then(|| {
             let sentence = format!(
                 "{} of {} was told FENCED at {}, though nobody had sent a newer one. It should \
                  have been OK.",

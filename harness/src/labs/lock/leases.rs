@@ -90,8 +90,9 @@ pub fn tokens_grow(grants: &[Grant]) -> Option<Finding> {
     let mut told = by_telling.into_iter().peekable();
     let mut highest: BTreeMap<&str, &Grant> = BTreeMap::new();
     let mut holders: BTreeMap<(&str, u64), &Grant> = BTreeMap::new();
-    // What one client is told and then asks at the same moment is not concurrent.
-    let mut last: BTreeMap<(&str, u32), &Grant> = BTreeMap::new();
+    // What one client is told and then asks at the same moment is not concurrent: `grants` has it
+    // in the client's order.
+    let mut own_highest: BTreeMap<(&str, u32), &Grant> = BTreeMap::new();
     for grant in by_asking {
         let first = holders.entry((&grant.lock, grant.token)).or_insert(grant);
         if (&first.owner, first.request_no) != (&grant.owner, grant.request_no) {
@@ -103,8 +104,14 @@ pub fn tokens_grow(grants: &[Grant]) -> Option<Finding> {
                 *best = earlier;
             }
         }
-        let own = grant.process.and_then(|process| last.insert((&grant.lock, process), grant));
-        let own = own.filter(|own| own.told_us == grant.asked_us);
+        let own = grant.process.and_then(|process| {
+            let its = (grant.lock.as_str(), process);
+            let own = own_highest.get(&its).copied();
+            if own.is_none_or(|own| own.token < grant.token) {
+                own_highest.insert(its, grant);
+            }
+            own
+        });
         let before = highest.get(grant.lock.as_str()).copied().into_iter().chain(own);
         if let Some(earlier) = before.max_by_key(|earlier| earlier.token)
             && grant.token <= earlier.token
@@ -232,7 +239,8 @@ pub fn granted_again(
     })
 }
 
-/// The first ask for a free lock after which it stays free and calm for as long as the answer may take.
+/// The first ask for a free lock after which it stays free and calm for as long as the answer may
+/// take.
 fn first_calm_ask<'a>(
     free: &Freed,
     may_hold: &[MayHold],
@@ -277,11 +285,15 @@ pub struct LostRenewal {
 pub fn renewals_kept(reliances: &[Reliance], losses: &[LostRenewal]) -> Option<Finding> {
     let mut by_time: Vec<_> = losses.iter().collect();
     by_time.sort_by_key(|loss| loss.told_us);
+    let mut claims: BTreeMap<(&str, u64, &str), &Reliance> = BTreeMap::new();
+    for it in reliances {
+        claims.entry((&it.lock, it.token, &it.owner)).or_insert(it);
+    }
     by_time.into_iter().find_map(|loss| {
-        let same = |it: &&Reliance| {
-            (&it.lock, it.token, &it.owner) == (&loss.lock, loss.token, &loss.owner)
-        };
-        let relied = reliances.iter().find(same).filter(|it| loss.told_us < it.until_us)?;
+        let relied = claims.get(&(&loss.lock, loss.token, &loss.owner))?;
+        if loss.told_us >= relied.until_us {
+            return None;
+        }
         let sentence = format!(
             "{} renewed {} with token {}, and {} answered LOST at {}. It should have been OK: the \
              lease ran until {}.",
