@@ -8,6 +8,7 @@
 
 mod compiler;
 mod diagnosis;
+mod kept;
 mod tree;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 pub use self::diagnosis::CompileError;
@@ -40,8 +41,6 @@ const FINGERPRINT_VARIABLE: &str = "FAULTLINE_BUILD";
 /// whose libraries `cargo lab` has built when it was built itself.
 const FIRST_OPTIMISED: u64 = 1024 * MIB;
 const NEXT_BUILD: u64 = 256 * MIB;
-/// How many programs are kept.
-const KEPT_PROGRAMS: usize = 40;
 /// What of the workspace goes into a lab's program, besides the lab itself.
 const SHARED_SOURCES: [&str; 6] = [
     "Cargo.toml",
@@ -188,7 +187,9 @@ pub fn build_together(
     let sources = sources(workspace, lab, &texts, kind)?;
     let fingerprint = fingerprint(&sources, kind, &compiler);
     let path = workspace.lab_dir().join("bin").join(&fingerprint).join(kind.program(lab));
-    if !path.is_file() {
+    if path.is_file() {
+        kept::used(&path)?;
+    } else {
         let root = match (&texts[..], kind) {
             ([None], kind) if !kind.simulates() => workspace.path(""),
             _ => tree::lay(workspace, lab, &texts, kind)?,
@@ -207,8 +208,8 @@ pub fn build_together(
         if self::sources(workspace, lab, &texts, kind)? != sources {
             return Err(anyhow!("the sources changed while they were built; try again").into());
         }
-        keep(&built, &path, &fingerprint)?;
-        forget_old(&workspace.lab_dir().join("bin"))?;
+        kept::keep(&built, &path, &fingerprint)?;
+        kept::forget_old(&workspace.lab_dir().join("bin"))?;
     }
     let wall_ms = elapsed_ms(started);
     let program = |number| {
@@ -258,8 +259,8 @@ fn fingerprint(sources: &Files, kind: Kind, compiler: &Compiler) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// Compiles the lab in the workspace at `root`: its program, if there is one. What the compiler says is
-/// shown as it comes.
+/// Compiles the lab in the workspace at `root`: its program, if there is one. What the compiler
+/// says is shown as it comes.
 fn compile(
     workspace: &Workspace,
     diagnosis: &mut Diagnosis<'_>,
@@ -315,36 +316,4 @@ fn compile(
     let status = child.wait().context("cannot wait for cargo")?;
     warden.forget_group(child.id());
     Ok(program.filter(|_| status.success()))
-}
-
-/// Copies the program that cargo built to its own place, if it is the one that was asked for.
-fn keep(built: &Path, path: &Path, fingerprint: &str) -> Result<()> {
-    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
-    let wanted = fingerprint.as_bytes();
-    ensure!(
-        bytes.windows(wanted.len()).any(|window| window == wanted),
-        "cargo built something else than these sources; run cargo clean and try again"
-    );
-    let dir = path.parent().context("a program lies in a folder")?;
-    let unfinished = dir.join("unfinished");
-    let copy = || {
-        fs::create_dir_all(dir)?;
-        fs::copy(built, &unfinished)?;
-        fs::rename(&unfinished, path)
-    };
-    copy().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Removes all but the newest programs.
-fn forget_old(bin: &Path) -> Result<()> {
-    let mut kept: Vec<_> = fs::read_dir(bin)?
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    kept.sort();
-    let surplus = kept.len().saturating_sub(KEPT_PROGRAMS);
-    for (_, path) in kept.into_iter().take(surplus) {
-        fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
-    Ok(())
 }

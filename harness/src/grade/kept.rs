@@ -6,6 +6,7 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -17,6 +18,9 @@ use crate::{files::read_json, verdict::Verdict};
 /// How many grades are kept, and how many of those that went wrong.
 const KEPT_GRADES: usize = 10;
 const KEPT_FAILURES: usize = 30;
+
+/// What is not finished and was touched so lately is perhaps still running.
+const RUNNING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a folder's name starts: the time in UTC.
 const TIME: &str = "%Y%m%d-%H%M%S";
@@ -65,8 +69,10 @@ pub(super) fn forget_old(runs: &Path) -> Result<()> {
     let mut told = BTreeSet::new();
     let (mut grades, mut failures) = (0, 0);
     for dir in newest_first(runs)? {
-        // Without one it is not finished: perhaps still running.
         let grade = grade_in(&dir);
+        if grade.is_none() && is_fresh(&dir) {
+            continue;
+        }
         let new =
             grade.iter().flat_map(news).filter(|(milestone, _)| told.insert(milestone.clone()));
         if new.count() > 0 {
@@ -87,6 +93,12 @@ pub(super) fn forget_old(runs: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether something was made in `dir` within a day; a time to come is as good.
+fn is_fresh(dir: &Path) -> bool {
+    let modified = fs::metadata(dir).and_then(|dir| dir.modified());
+    modified.is_ok_and(|modified| modified.elapsed().unwrap_or_default() < RUNNING)
 }
 
 fn grade_in(dir: &Path) -> Option<Grade> {

@@ -29,7 +29,7 @@ pub struct Args {
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
-    /// After how many seconds to give up; what is no matter of search, as locks, is always judged
+    /// After how many seconds to give up; locks need no search and are judged to the end
     #[arg(
         long,
         default_value_t = 60,

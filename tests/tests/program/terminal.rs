@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use jiff::{Timestamp, ToSpan, civil::DateTime, tz::TimeZone};
@@ -211,6 +212,27 @@ fn many_grades_of_one_milestone_make_no_other_forgotten() {
     assert!(seen.contains("85 of 100") && seen.contains("--milestone expiry"), "{seen}");
     // Thirty that failed, those that say how far the learner is, and the new one.
     assert_eq!(names(&checkout).len(), 33);
+}
+
+#[test]
+fn what_is_perhaps_still_running_is_not_forgotten() {
+    let checkout = checkout();
+    let runs = checkout.path().join("target/lab/runs");
+    for (day, hours_ago) in [(1, 23), (2, 25)] {
+        let dir = runs.join(format!("2024010{day}-000000-lock-mine"));
+        fs::create_dir_all(&dir).unwrap();
+        let at = SystemTime::now() - Duration::from_secs(hours_ago * 3600);
+        fs::File::open(&dir).unwrap().set_modified(at).unwrap();
+    }
+    for number in 0..40 {
+        let folder = format!("20240103-0000{number:02}-lock-mine");
+        graded(&checkout, &folder, &[("expiry", "wrong")]);
+    }
+    grade_broken(&checkout, &[]);
+    let names = names(&checkout);
+    // It, thirty that failed, the one that says how far the learner is, and the new one.
+    assert_eq!((names.len(), &*names[0]), (33, "20240101-000000-lock-mine"));
+    assert!(names[1].starts_with("20240103"), "{}", names[1]);
 }
 
 /// What `lab` prints on a terminal that is so wide.
