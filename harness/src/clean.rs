@@ -43,7 +43,10 @@ pub fn shortened(text: &str, most: usize) -> String {
 
 /// Whether a terminal does something else than show it, such as turn the direction of writing.
 fn is_obeyed(character: char) -> bool {
-    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
     character.is_control() || turns
 }
 

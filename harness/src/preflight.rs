@@ -1,4 +1,5 @@
-//! What the machine must offer before anything is built: each check says in one sentence what to do.
+//! What the machine must offer before anything is built: each check says in one sentence what to
+//! do.
 
 use std::{
     fs, io,

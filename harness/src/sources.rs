@@ -1,4 +1,5 @@
-//! Sources: the files of a folder that the compiler may read, and not what editors keep beside them.
+//! Sources: the files of a folder that the compiler may read, and not what editors keep beside
+//! them.
 
 use std::{
     collections::BTreeMap,

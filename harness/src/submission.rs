@@ -1,4 +1,5 @@
-//! What somebody hands in: gap files, read the same way wherever they lie, and what lies beside them.
+//! What somebody hands in: gap files, read the same way wherever they lie, and what lies beside
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -111,8 +112,8 @@ pub fn tell(lab: &Lab, not_used: &[String]) -> Option<String> {
         .then(|| format!("not used: {named}{more} (of a submission, only {names} are taken)"))
 }
 
-/// Reads a gap file: a regular file of at most 1 MiB in UTF-8. What editors on other systems write, a
-/// byte order mark and CRLF, is mended.
+/// Reads a gap file: a regular file of at most 1 MiB in UTF-8. What editors on other systems write,
+/// a byte order mark and CRLF, is mended.
 ///
 /// # Errors
 /// When it is something else: where, and what to do.

@@ -299,7 +299,9 @@ fn run_on_processors(_: std::ops::Range<usize>) -> bool {
 
 fn print_latency(place: &str, took: Pair<Vec<Duration>>) {
     println!(
-        "\n1 call in flight, {place} (µs)\n               direct   proxied     added   ratio   target"
+        "\n1 call in flight, {place} (µs)\n\
+         {:15}direct   proxied     added   ratio   target",
+        ""
     );
     let mut took = took.map(|took| took.iter().map(|took| took.as_secs_f64() * 1e6).collect());
     for (percent, target) in [(50, "added <= 70 µs"), (99, "none")] {

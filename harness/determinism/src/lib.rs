@@ -1,7 +1,7 @@
 //! Replaces the clock and the randomness of the operating system on one thread, so that code which
 //! asks for either, in whatever library, is repeatable. Whoever links this crate gets the
-//! replacements, and threads that have not called [`enter`] notice nothing. It gets the allocator of
-//! simulations, too.
+//! replacements, and threads that have not called [`enter`] notice nothing. It gets the allocator
+//! of simulations, too.
 #![allow(unsafe_code)]
 
 use std::{
@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Here and not in the program itself: every crate has its calls inlined, and would be compiled again
-/// with each edit of a lab.
+/// Here and not in the program itself: every crate has its calls inlined, and would be compiled
+/// again with each edit of a lab.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -21,8 +21,8 @@ pub struct FaultSpec {
     pub id: Option<String>,
     /// Which messages set it off; without an aim it strikes at a random time.
     pub aim: Option<Aim>,
-    /// Its messages count only after the fault of this id was set off (while it holds its message, if
-    /// that is what it does): it strikes `times` times for each strike of the other.
+    /// Its messages count only after the fault of this id was set off (while it holds its message,
+    /// if that is what it does): it strikes `times` times for each strike of the other.
     pub after: Option<String>,
     /// Which nodes: `"all"`, `"sender"`, `"receiver"`, `"both"`, or how many. One by default.
     #[serde(default)]
@@ -168,8 +168,8 @@ impl FaultSpec {
             Nodes::Named(NamedNodes::All) => {}
             Nodes::Named(_) => ensure!(
                 self.aim.is_some(),
-                "{kind}: nodes = \"sender\", \"receiver\" or \"both\" needs an aim, whose message is \
-                 meant"
+                "{kind}: nodes = \"sender\", \"receiver\" or \"both\" needs an aim, whose message \
+                 is meant"
             ),
         }
         ensure!(

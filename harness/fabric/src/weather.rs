@@ -98,8 +98,8 @@ impl Weather {
         self.nodes.iter().position(|it| it == node)
     }
 
-    /// The first moment from `at_us` on that is followed by `for_us` in which the same majority runs
-    /// and can speak to each other, whatever becomes of the others.
+    /// The first moment from `at_us` on that is followed by `for_us` in which the same majority
+    /// runs and can speak to each other, whatever becomes of the others.
     pub fn steady_from(&self, at_us: u64, for_us: u64) -> u64 {
         let majorities: BTreeSet<u32> =
             self.spans.iter().flat_map(|span| span.steady.iter().copied()).collect();
@@ -109,8 +109,8 @@ impl Weather {
         majorities.iter().map(with).min().unwrap_or(never)
     }
 
-    /// Since when `node` has been in a majority that runs and can speak to each other, one and the same
-    /// until `at_us`; `at_us` itself if it is in none.
+    /// Since when `node` has been in a majority that runs and can speak to each other, one and the
+    /// same until `at_us`; `at_us` itself if it is in none.
     pub fn steady_since(&self, node: &str, at_us: u64) -> u64 {
         let Some(node) = self.place_of(node) else { return at_us };
         let past: Vec<_> = self.spans.iter().rev().skip_while(|it| it.from_us > at_us).collect();

@@ -1,7 +1,7 @@
 //! What the compiler says, and whose fault it is that there is no program.
 //!
-//! Only an error that has its place in the lab is the lab's. A full disk, a compiler that was killed,
-//! a linker that is not there: those are the machine's trouble, and cost nobody points.
+//! Only an error that has its place in the lab is the lab's. A full disk, a compiler that was
+//! killed, a linker that is not there: those are the machine's trouble, and cost nobody points.
 
 use std::path::Path;
 

@@ -25,8 +25,8 @@ pub fn crate_name(lab: &Lab, number: usize) -> String {
     }
 }
 
-/// Makes the scratch tree a shadow of the workspace with each of the `variants` in a crate of its own,
-/// a variant being the texts of the gap files, or the lab as it is; and with the package of a
+/// Makes the scratch tree a shadow of the workspace with each of the `variants` in a crate of its
+/// own, a variant being the texts of the gap files, or the lab as it is; and with the package of a
 /// simulation where that is what is to be built.
 pub fn lay(
     workspace: &Workspace,

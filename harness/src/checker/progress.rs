@@ -16,7 +16,8 @@ pub struct Write {
 }
 
 /// Some write succeeds within `bound_us` while some majority is pairwise connected and steady, as
-/// long as somebody waits for one: from the moment that one was asked for, and from each success on.
+/// long as somebody waits for one: from the moment that one was asked for, and from each success
+/// on.
 /// `end_us` is the end of the run.
 pub fn stalled(writes: &[Write], bound_us: u64, weather: &Weather, end_us: u64) -> Option<Late> {
     let done = writes.iter().filter(|write| write.is_done);

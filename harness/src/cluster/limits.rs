@@ -26,8 +26,8 @@ pub const LOG: u64 = 16 * MIB;
 pub const ONE_FILE: u64 = 512 * MIB;
 const PRIVATE_MEMORY: u64 = 4096 * MIB;
 
-/// Imposes what the system enforces on the calling process, or what is enforced already where that is
-/// less: nobody may raise it. Called between fork and exec.
+/// Imposes what the system enforces on the calling process, or what is enforced already where that
+/// is less: nobody may raise it. Called between fork and exec.
 ///
 /// # Errors
 /// When the system refuses.

@@ -55,8 +55,8 @@ pub trait Cluster {
     fn client(&self, client: &str, node: &str) -> Channel;
 }
 
-/// How long the bytes of one node wait before they are durable: disks are not alike, nor is one disk
-/// on two days, so each start draws its own delay.
+/// How long the bytes of one node wait before they are durable: disks are not alike, nor is one
+/// disk on two days, so each start draws its own delay.
 struct DiskDelays {
     range_ms: [u64; 2],
     random: StdRng,

@@ -36,8 +36,8 @@ impl AddAssign for Bites {
 pub struct Efficacy {
     /// Those of each kind that was wanted.
     pub by_kind: BTreeMap<Kind, Bites>,
-    /// The first fault that the scenario names and that did nothing, in one sentence, if there is one:
-    /// then the run proves nothing.
+    /// The first fault that the scenario names and that did nothing, in one sentence, if there is
+    /// one: then the run proves nothing.
     pub toothless: Option<String>,
 }
 

@@ -1,8 +1,8 @@
 //! Which runs of a grade are made, in which order, and which are made again.
 //!
-//! The first run that fails decides its milestone. What could only fail it once more, in every grade
-//! that it counts in, is spared unless all is wanted: runs, redrawn schedules, repetitions alone. So
-//! what may decide most grades comes first.
+//! The first run that fails decides its milestone. What could only fail it once more, in every
+//! grade that it counts in, is spared unless all is wanted: runs, redrawn schedules, repetitions
+//! alone. So what may decide most grades comes first.
 
 use std::{
     cmp::Reverse,
@@ -32,9 +32,9 @@ type Tried<'a> = (&'a Milestone, Plan, Outcome);
 /// One that counts as it is.
 pub(super) type Ran<'a> = (&'a Milestone, Outcome);
 
-/// Runs all plans but those that are spared: those whose verdict does not hang on time first, `jobs`
-/// side by side; then the others, with little beside them; then what was slow, or too much for the
-/// machine, again and alone.
+/// Runs all plans but those that are spared: those whose verdict does not hang on time first,
+/// `jobs` side by side; then the others, with little beside them; then what was slow, or too much
+/// for the machine, again and alone.
 pub(super) fn run_all<'a>(
     plans: Vec<Planned<'a>>,
     request: &Request,
@@ -73,8 +73,8 @@ impl<'a> Course<'a, '_> {
         let queue = Mutex::new((plans, begun));
         let next = || {
             let (waiting, begun) = &mut *queue.lock().expect("no holder of this lock panics");
-            // A milestone that has begun may soon be decided. Then the longest: what is begun last ends
-            // soon, and nobody waits beside an idle machine.
+            // A milestone that has begun may soon be decided. Then the longest: what is begun last
+            // ends soon, and nobody waits beside an idle machine.
             let planned = most_urgent(waiting, |(milestone, plan)| {
                 let begun = begun.get(&*milestone.id).copied().unwrap_or_default();
                 let undecided = self.undecided(milestone, plan.inputs.seed);
@@ -125,8 +125,8 @@ impl<'a> Course<'a, '_> {
         self.request.all || self.undecided(milestone, seed) > 0
     }
 
-    /// How many grades there are that a run with this seed counts in, and in which its milestone has not
-    /// failed.
+    /// How many grades there are that a run with this seed counts in, and in which its milestone
+    /// has not failed.
     fn undecided(&self, milestone: &'a Milestone, seed: u64) -> usize {
         let failed = self.failed.lock().expect("no holder of this lock panics");
         let grades = self.request.grades_with(milestone, seed);
@@ -141,13 +141,15 @@ impl<'a> Course<'a, '_> {
         }
     }
 
-    /// Repeats what has to be repeated with the machine to itself, as long as it may decide something.
+    /// Repeats what has to be repeated with the machine to itself, as long as it may decide
+    /// something.
     fn repeat_alone(&self, tried: Vec<Tried<'a>>) -> Vec<Ran<'a>> {
         let (mut waiting, told): (Vec<_>, Vec<_>) =
             tried.into_iter().partition(|(_, _, outcome)| needs_quiet(outcome));
         let mut ran: Vec<Ran<'a>> =
             told.into_iter().map(|(milestone, _, outcome)| (milestone, outcome)).collect();
-        // What was slow is likely to be so again, and to decide something; the shortest is told soonest.
+        // What was slow is likely to be so again, and to decide something; the shortest is told
+        // soonest.
         let urgency = |(milestone, plan, outcome): &Tried<'a>| {
             let slow = outcome.verdict == Verdict::Slow;
             (self.undecided(milestone, outcome.seed), slow, Reverse(plan.scenario.duration_ms))

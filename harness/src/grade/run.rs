@@ -124,9 +124,9 @@ pub fn execute_alone(plan: &Plan, warden: &Warden) -> Outcome {
     execute(plan, &mut Places::new(1).place(), warden, || true)
 }
 
-/// Runs `plan` to its verdict, its cluster at `place`, which is free again when the run is judged. It
-/// needs a thread of its own, which must live as long as the run. Where some fault hit nothing, the
-/// schedule is drawn anew while `wanted` says that it matters.
+/// Runs `plan` to its verdict, its cluster at `place`, which is free again when the run is judged.
+/// It needs a thread of its own, which must live as long as the run. Where some fault hit nothing,
+/// the schedule is drawn anew while `wanted` says that it matters.
 pub(super) fn execute(
     plan: &Plan,
     place: &mut Place<'_>,

@@ -33,8 +33,8 @@ pub fn now_us() -> u64 {
     PULSE_US.load(Ordering::Relaxed)
 }
 
-/// How long virtual time stands still, by what the thread of the run did meanwhile: one that waits for
-/// a processor does not hang.
+/// How long virtual time stands still, by what the thread of the run did meanwhile: one that waits
+/// for a processor does not hang.
 #[derive(Default)]
 pub struct Stillness {
     seen_us: Option<u64>,

@@ -26,7 +26,8 @@ use crate::{
 pub struct Code {
     /// The lab, for instance lock
     lab: String,
-    /// Whose code: mine, starter, reference, gap:N, closed:N,M, wrong:NAME, or the folder of a submission
+    /// Whose code: mine, starter, reference, gap:N, closed:N,M, wrong:NAME, or the folder of a
+    /// submission
     #[arg(long, default_value = "mine")]
     variant: String,
 }
@@ -39,8 +40,8 @@ impl Code {
     }
 }
 
-/// Begins what needs a program of this `kind`: sees that the machine can build and run it, and starts
-/// the warden.
+/// Begins what needs a program of this `kind`: sees that the machine can build and run it, and
+/// starts the warden.
 fn begin(workspace: &Workspace, kind: Kind) -> Result<Warden> {
     preflight::check(&kind.needs(workspace))?;
     Warden::start()

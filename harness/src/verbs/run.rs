@@ -27,7 +27,11 @@ pub struct Args {
     #[command(flatten)]
     code: Code,
     /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=MAX_NODES as i64))]
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u8).range(1..=MAX_NODES as i64)
+    )]
     nodes: u8,
 }
 

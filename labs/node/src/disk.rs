@@ -243,8 +243,9 @@ impl Memory {
     }
 }
 
-/// Removes what is left of a start that a crash ended while sled wrote a snapshot of its log: it would
-/// take that for one, and refuse to open (sled 0.34, its issue 1527). All of it is in the log.
+/// Removes what is left of a start that a crash ended while sled wrote a snapshot of its log: it
+/// would take that for one, and refuse to open (sled 0.34, its issue 1527). All of it is in the
+/// log.
 fn remove_unfinished(data_dir: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(data_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,5 +1,6 @@
 //! The key-value lab's reference beside etcd: three processes each on this machine, the same
-//! closed loop of clients, every write on the disks of a majority (fsync) before it is acknowledged.
+//! closed loop of clients, every write on the disks of a majority (fsync) before it is
+//! acknowledged.
 //!
 //! `cargo bench -p tests --bench kv` needs etcd (Debian: etcd-server). The two are measured in
 //! turns, so that both meet the same machine; what is printed are medians of the turns.

@@ -39,9 +39,8 @@ fn judged(lines: &[String], model: &str) -> (i32, String) {
 
 /// An operation of key x; `rest` is op, value and expected.
 fn of(process: u32, rest: &str, [call_us, return_us]: [u64; 2], result: &str) -> String {
-    format!(
-        r#"{{"process":{process},"key":"x",{rest},"call_us":{call_us},"return_us":{return_us},"result":{result}}}"#
-    )
+    let times = format!(r#""call_us":{call_us},"return_us":{return_us}"#);
+    format!(r#"{{"process":{process},"key":"x",{rest},{times},"result":{result}}}"#)
 }
 
 fn put(process: u32, value: &str, times: [u64; 2]) -> String {

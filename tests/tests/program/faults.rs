@@ -32,8 +32,8 @@ fn starter() -> Program {
     program
 }
 
-/// One run of the starter in the storm of `faults`, as `lab.toml` would write them, and what else it
-/// would say of the scenario before. Its only check is one that the starter passes while no node
+/// One run of the starter in the storm of `faults`, as `lab.toml` would write them, and what else
+/// it would say of the scenario before. Its only check is one that the starter passes while no node
 /// forgets.
 fn run(faults: &str, checks: &str) -> (Outcome, TempDir) {
     let text = format!(

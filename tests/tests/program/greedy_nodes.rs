@@ -56,7 +56,9 @@ fn a_node_that_starts_processes_without_end_is_stopped() {
 fn a_node_that_fills_its_disk_is_stopped() {
     let _turn = turn();
     let fill = "let data = std::env::var(\"DATA_DIR\").unwrap();
-        for number in 0.. { std::fs::write(format!(\"{data}/{number}\"), vec![1; 1 << 24]).unwrap(); }";
+        for number in 0.. {
+            std::fs::write(format!(\"{data}/{number}\"), vec![1; 1 << 24]).unwrap();
+        }";
     stopped(fill, "kept more than 512 MiB in its data directory and was stopped");
     let one_file = "let data = std::env::var(\"DATA_DIR\").unwrap();
         std::fs::write(format!(\"{data}/one\"), vec![1; 600 << 20]).unwrap();";

@@ -105,7 +105,8 @@ fn what_is_spared_has_failed_in_every_grade_that_it_counts_in() {
     let workspace = Workspace::find().unwrap();
     let lab = Lab::load(&workspace, "lock").unwrap();
     let folder = submission_that("std::process::exit(3)", 0);
-    // Seeds begin anew after the last one: four grades of two runs each, and two have the wrong one.
+    // Seeds begin anew after the last one: four grades of two runs each, and two have the wrong
+    // one.
     let mut request = Request {
         variant: Variant::Folder(folder.path().to_owned()),
         milestones: vec!["quiet".into()],
@@ -127,7 +128,8 @@ fn what_is_spared_has_failed_in_every_grade_that_it_counts_in() {
     }
 }
 
-/// A submission whose nodes answer nothing under seed 2, and keep every processor busy after a while.
+/// A submission whose nodes answer nothing under seed 2, and keep every processor busy after a
+/// while.
 fn too_much_for_the_machine() -> TempDir {
     let what = "static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {

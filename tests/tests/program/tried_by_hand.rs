@@ -65,10 +65,22 @@ fn check(lines: &[&str], more: &[&str]) -> Done {
     lab(&[&["check", file.to_str().unwrap(), "--model", "lock"], more].concat())
 }
 
-const ACQUIRED: &str = r#"{"process":1,"op":"acquire","key":"x","owner":"a","request_no":1,"lease_ms":500,"call_us":0,"return_us":9,"result":{"granted":1}}"#;
-const RELEASED: &str = r#"{"process":1,"op":"release","key":"x","owner":"a","token":1,"call_us":100,"return_us":110,"result":"ok"}"#;
-const NEXT: &str = r#"{"process":2,"op":"acquire","key":"x","owner":"b","request_no":1,"lease_ms":500,"call_us":120,"return_us":130,"result":{"granted":2}}"#;
-const UNKNOWN: &str = r#"{"process":3,"op":"acquire","key":"x","owner":"c","request_no":1,"lease_ms":500,"call_us":5,"return_us":null,"result":null}"#;
+const ACQUIRED: &str = concat!(
+    r#"{"process":1,"op":"acquire","key":"x","owner":"a","#,
+    r#""request_no":1,"lease_ms":500,"call_us":0,"return_us":9,"result":{"granted":1}}"#
+);
+const RELEASED: &str = concat!(
+    r#"{"process":1,"op":"release","key":"x","owner":"a","token":1,"#,
+    r#""call_us":100,"return_us":110,"result":"ok"}"#
+);
+const NEXT: &str = concat!(
+    r#"{"process":2,"op":"acquire","key":"x","owner":"b","#,
+    r#""request_no":1,"lease_ms":500,"call_us":120,"return_us":130,"result":{"granted":2}}"#
+);
+const UNKNOWN: &str = concat!(
+    r#"{"process":3,"op":"acquire","key":"x","owner":"c","#,
+    r#""request_no":1,"lease_ms":500,"call_us":5,"return_us":null,"result":null}"#
+);
 
 #[test]
 fn check_tells_a_right_history_from_a_wrong_one() {

@@ -27,7 +27,8 @@ fn granted(owner: &str, asked_us: u64, told_us: u64, token: u64) -> Message {
         AcquireRequest { name: "lock-1".into(), owner: owner.into(), request_no: 1, lease_ms: 600 };
     let reply = AcquireReply { outcome: Some(Outcome::Granted(Granted { token })) };
     let message = json!({
-        "id": token, "copy": 0, "from": owner, "to": "n1", "path": "/faultline.lock.v1.Lock/Acquire",
+        "id": token, "copy": 0, "from": owner, "to": "n1",
+        "path": "/faultline.lock.v1.Lock/Acquire",
         "sent_us": asked_us, "delivered_us": asked_us, "replied_us": told_us,
         "answered_us": told_us, "gave_up_us": null, "code": 0, "lost": null,
         "request": "", "reply": null,

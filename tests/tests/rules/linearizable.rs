@@ -267,12 +267,18 @@ fn checked(lines: &[&str], model: &str, more: &[&str]) -> Done {
     lab(&[&["check", file.to_str().unwrap(), "--model", model], more].concat())
 }
 
-const PUT: &str = r#"{"process":1,"op":"put","key":"x","value":"v1","call_us":0,"return_us":10,"result":{"ok":true}}"#;
+const PUT: &str = concat!(
+    r#"{"process":1,"op":"put","key":"x","value":"v1","#,
+    r#""call_us":0,"return_us":10,"result":{"ok":true}}"#
+);
 const GET: &str =
     r#"{"process":2,"op":"get","key":"x","call_us":20,"return_us":30,"result":{"value":"v1"}}"#;
 const NOTHING: &str =
     r#"{"process":2,"op":"get","key":"x","call_us":20,"return_us":30,"result":{"value":null}}"#;
-const CAS: &str = r#"{"process":3,"op":"cas","key":"x","expected":"v1","value":"v2","call_us":40,"return_us":null,"result":null}"#;
+const CAS: &str = concat!(
+    r#"{"process":3,"op":"cas","key":"x","expected":"v1","value":"v2","#,
+    r#""call_us":40,"return_us":null,"result":null}"#
+);
 const LATER: &str =
     r#"{"process":2,"op":"get","key":"x","call_us":50,"return_us":60,"result":{"value":"v2"}}"#;
 

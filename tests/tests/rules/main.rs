@@ -6,6 +6,7 @@ mod checkers;
 mod gap_files;
 mod judged;
 mod lab_code;
+mod layout;
 mod leading;
 mod linearizable;
 mod odd_answers;

@@ -28,8 +28,8 @@ pub fn two_in_a_term(claims: &[Claim<'_>]) -> Option<Finding> {
         let earlier = first[&claim.term];
         (earlier.node != claim.node).then(|| {
             let sentence = format!(
-                "{} sent entries as the leader of term {} at {}, and so did {} at {}. A term should \
-                 have one leader at most.",
+                "{} sent entries as the leader of term {} at {}, and so did {} at {}. A term \
+                 should have one leader at most.",
                 earlier.node,
                 claim.term,
                 seconds(earlier.at_us),
@@ -48,8 +48,9 @@ const HEARD_WITHIN_US: u64 = 1_000_000;
 /// and a machine that keeps it silent for a part of this may be why it was not heard.
 const SILENCE_US: u64 = 400_000;
 
-/// The first leader that was replaced when it and the others of some majority had been able to speak
-/// to each other for more than `bound_us` (PreVote is to prevent that: Ongaro 2014, section 9.6).
+/// The first leader that was replaced when it and the others of some majority had been able to
+/// speak to each other for more than `bound_us` (PreVote is to prevent that: Ongaro 2014, section
+/// 9.6).
 pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Option<Late> {
     let terms: Vec<_> = first_of_each_term(claims).into_values().collect();
     terms.windows(2).find_map(|pair| {
@@ -57,8 +58,8 @@ pub fn replaced(claims: &[Claim<'_>], bound_us: u64, weather: &Weather) -> Optio
         let since_us = weather.steady_since(earlier.node, claim.at_us);
         (claim.at_us - since_us > bound_us).then(|| {
             let sentence = format!(
-                "{} led term {}, and {} led term {} from {} on, though {} and others, a majority, could \
-                 speak to each other since {}. After {} of that whoever leads should go on.",
+                "{} led term {}, and {} led term {} from {} on, though {} and others, a majority, \
+                 could speak to each other since {}. After {} of that whoever leads should go on.",
                 earlier.node,
                 earlier.term,
                 claim.node,

@@ -43,8 +43,8 @@ pub struct Shown<'a> {
 pub enum Answer {
     /// It is the leader's up to here.
     Has(u64),
-    /// It does not have the entry before those that it was shown. Its log ends before this index, if
-    /// it says that this is why.
+    /// It does not have the entry before those that it was shown. Its log ends before this index,
+    /// if it says that this is why.
     Lacks(Option<u64>),
     /// It has an entry of this term in the place of the one before those that it was shown.
     Differs(u64),
@@ -121,9 +121,9 @@ pub fn not_kept<'a>(shown: &'a [Shown<'a>]) -> Option<Finding> {
 
 fn replaced(entry: Position, said: &Shown<'_>, term: u64, by: &Shown<'_>) -> Finding {
     let sentence = format!(
-        "{} led term {} and told {} at {} that it had committed up to {}, with the entry {} of term \
-         {}. {} led term {} and showed {} at {} that it has an entry of term {term} in that place. \
-         What is committed should be in the log of every later leader.",
+        "{} led term {} and told {} at {} that it had committed up to {}, with the entry {} of \
+         term {}. {} led term {} and showed {} at {} that it has an entry of term {term} in that \
+         place. What is committed should be in the log of every later leader.",
         said.leader,
         said.term,
         said.peer,
@@ -172,9 +172,9 @@ fn committed_taken_back_if(
         let is_sure = ends < it.before.index && ends <= has;
         (is_sure && counts(it.peer, has_us, lacks_us)).then(|| {
             let sentence = format!(
-                "{} told {leader} at {} that it has the log up to {has}, all of it committed, and {} \
-                 at {} that its log ends before {ends}. What it says it has should be on its disk, and \
-                 stay.",
+                "{} told {leader} at {} that it has the log up to {has}, all of it committed, and \
+                 {} at {} that its log ends before {ends}. What it says it has should be on its \
+                 disk, and stay.",
                 it.peer,
                 seconds(has_us),
                 it.leader,
@@ -240,8 +240,9 @@ fn may_be_compacted(shown: &[Shown<'_>], node: &str, by_us: u64) -> u64 {
     committed.min(seen).max(led.map(Shown::last).max().unwrap_or_default())
 }
 
-/// The first vote for a candidate whose log ended before one that the voter had said it has, and was
-/// not made to give up since: whoever cuts its log for whatever it is sent may vote by what is left.
+/// The first vote for a candidate whose log ended before one that the voter had said it has, and
+/// was not made to give up since: whoever cuts its log for whatever it is sent may vote by what is
+/// left.
 pub fn voted_for_less(grants: &[Grant<'_>], shown: &[Shown<'_>]) -> Option<Finding> {
     grants.iter().find_map(|grant| {
         let own = || shown.iter().filter(|it| it.peer == grant.node && it.term <= grant.term);

@@ -1,4 +1,5 @@
-//! What the nodes of the key-value lab told each other, and what it is in the terms of the checkers.
+//! What the nodes of the key-value lab told each other, and what it is in the terms of the
+//! checkers.
 
 use proto::kv as wire;
 

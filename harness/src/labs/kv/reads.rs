@@ -1,5 +1,5 @@
-//! Reads: a leader answers one only once a majority has shown, since the read arrived, that it still
-//! leads (Ongaro 2014, section 6.4). No clock can stand in for that.
+//! Reads: a leader answers one only once a majority has shown, since the read arrived, that it
+//! still leads (Ongaro 2014, section 6.4). No clock can stand in for that.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +45,9 @@ pub fn unconfirmed(
         let confirmed = answers.within(read.node, read.delivered_us, read.told_us);
         (confirmed < others).then(|| {
             let sentence = format!(
-                "{} was asked for {} by {} at {} and answered at {}, though only {confirmed} of the \
-                 other nodes had answered it since. It should have heard from {others} of them: \
-                 whoever was replaced as the leader does not know.",
+                "{} was asked for {} by {} at {} and answered at {}, though only {confirmed} of \
+                 the other nodes had answered it since. It should have heard from {others} of \
+                 them: whoever was replaced as the leader does not know.",
                 read.node,
                 read.key,
                 read.client,

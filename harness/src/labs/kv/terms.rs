@@ -1,5 +1,5 @@
-//! Terms: what a node has spoken of, it knows after a restart (Ongaro and Ousterhout 2014, figure 2:
-//! the term is saved before a node answers).
+//! Terms: what a node has spoken of, it knows after a restart (Ongaro and Ousterhout 2014, figure
+//! 2: the term is saved before a node answers).
 
 use crate::checker::{Finding, Restart, seconds};
 
@@ -16,7 +16,8 @@ pub struct Word<'a> {
     pub since_us: u64,
     /// When it had spoken.
     pub at_us: u64,
-    /// Whether others may rely on it; what only asks, or promises nothing, need not be saved before.
+    /// Whether others may rely on it; what only asks, or promises nothing, need not be saved
+    /// before.
     pub binds: bool,
 }
 

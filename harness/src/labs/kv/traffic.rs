@@ -30,8 +30,8 @@ pub fn kept_too_much(calls: &[Call<'_>], most: u64) -> Option<Finding> {
         let is_old = it.prev_term > 0 && commit > index.saturating_add(most);
         is_old.then(|| {
             let sentence = format!(
-                "{} still knew the entry {index} at {}, when {commit} were committed: it said so to \
-                 {}. It should have put a snapshot in the place of all but the last {most}.",
+                "{} still knew the entry {index} at {}, when {commit} were committed: it said so \
+                 to {}. It should have put a snapshot in the place of all but the last {most}.",
                 message.from,
                 seconds(message.sent_us),
                 message.to,
@@ -53,8 +53,8 @@ pub fn sent_again_and_again(calls: &[Call<'_>]) -> Option<Finding> {
         *times += usize::from(!it.entries.is_empty());
         (*times > SAME_ENTRIES).then(|| {
             let sentence = format!(
-                "By {} {from} had sent {to} the entries after {after} {times} times in term {}, and \
-                 {to} had answered each time. They should have found what their logs have in \
+                "By {} {from} had sent {to} the entries after {after} {times} times in term {}, \
+                 and {to} had answered each time. They should have found what their logs have in \
                  common, and gone on from there.",
                 seconds(message.sent_us),
                 it.term,
@@ -111,7 +111,8 @@ pub fn sent_too_much(calls: &[Call<'_>], outages: usize) -> Option<Finding> {
         (received.sent > most).then(|| {
             let sentence = format!(
                 "By {} {} had been sent {} KiB of entries and snapshots. It needed {} KiB: every \
-                 entry once, a snapshot, and one more for each time that something broke ({outages}).",
+                 entry once, a snapshot, and one more for each time that something broke \
+                 ({outages}).",
                 seconds(message.sent_us),
                 message.to,
                 received.sent / 1024,

@@ -161,8 +161,8 @@ fn broken_by(copy: &Answer, grant: &Answer, token: u64, ended: &[ClaimEnded]) ->
         _ => return None,
     };
     let sentence = format!(
-        "{}'s request {} for {} was granted by {} at {} with token {token}. Another copy of it reached \
-         {} at {} and was answered {told} at {}. It should have been {should}.",
+        "{}'s request {} for {} was granted by {} at {} with token {token}. Another copy of it \
+         reached {} at {} and was answered {told} at {}. It should have been {should}.",
         grant.owner,
         grant.request_no,
         grant.lock,

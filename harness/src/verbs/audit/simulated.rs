@@ -114,8 +114,8 @@ pub fn audit(
     Ok(unmet)
 }
 
-/// What passes one milestone may fail in its schedules made wider, and what must only not pass is no
-/// mistake by itself.
+/// What passes one milestone may fail in its schedules made wider, and what must only not pass is
+/// no mistake by itself.
 fn is_judged(row: &Row) -> bool {
     row.variant == Variant::Reference || row.caught_somewhere || !demanded(row).is_empty()
 }
