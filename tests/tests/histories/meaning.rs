@@ -157,6 +157,16 @@ fn the_order_of_the_lines_counts_for_what_one_process_writes_and_reads_at_one_mo
         lock(1, &rest, times, &format!("{{\"granted\":{token}}}"))
     };
     assert_eq!(code(&[grant(1, [0, 5], 9), grant(1, [5, 5], 7), grant(2, [5, 9], 8)]), 1);
+    // Who is told that a lease is lost and then releases it had relied on it; not the other way.
+    let granted = || grant(1, [0, 1], 7);
+    let lost = |times| lock(1, r#""op":"renew","token":7,"lease_ms":500"#, times, "\"lost\"");
+    let release = |process, times| {
+        let release = lock(process, r#""op":"release","token":7"#, times, "\"ok\"");
+        release.replace(&format!("c{process}"), "c1")
+    };
+    assert_eq!(code(&[granted(), lost([2, 5]), release(1, [5, 9])]), 1);
+    assert_eq!(code(&[granted(), lost([2, 5]), release(2, [5, 9])]), 0);
+    assert_eq!(code(&[granted(), release(1, [5, 5]), lost([5, 5])]), 0);
 }
 
 #[test]
@@ -181,6 +191,8 @@ fn many_operations_on_one_lock_at_one_moment_are_judged_soon() {
     let newer = write(0, 9, count, [0, 1], "\"ok\"");
     let reads = numbers().map(|at| read((count + at) as u32, 9, count, [10, 20]));
     let late: Vec<_> = [newer].into_iter().chain(numbers().map(unknown)).chain(reads).collect();
+    // What it takes to build the program does not count.
+    tests::program();
     for lines in [touching, late] {
         let started = Instant::now();
         let (code, said) = judged(&lines, "lock");

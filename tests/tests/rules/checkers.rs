@@ -24,7 +24,7 @@ fn without(nodes: &[&str], at_us: u64, until_us: u64) -> Weather {
 
 fn reliance(owner: &str, token: u64, from_us: u64, until_us: u64) -> Reliance {
     let (lock, owner) = ("lock-1".to_owned(), owner.to_owned());
-    Reliance { lock, token, owner, told_us: from_us, from_us, until_us }
+    Reliance { lock, token, owner, told_us: from_us, from_us, until_us, released_by: None }
 }
 
 fn grant(owner: &str, request_no: u64, token: u64, asked_us: u64, told_us: u64) -> Grant {
@@ -231,6 +231,8 @@ fn a_renewal_in_time_is_never_lost() {
         lock: "lock-1".into(),
         token: 4,
         owner: "c1".into(),
+        process: 1,
+        place: 0,
         node: "n2".into(),
         told_us,
     };

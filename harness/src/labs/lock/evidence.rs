@@ -31,7 +31,15 @@ fn granted(operation: &Operation) -> Option<(u64, u64)> {
 }
 
 fn of_kind<'a>(history: &'a [Operation], op: &'a str) -> impl Iterator<Item = &'a Operation> {
-    history.iter().filter(move |operation| operation.op == op)
+    placed(history, op).map(|(_, operation)| operation)
+}
+
+/// The operations of a kind, each with its place in the history.
+fn placed<'a>(
+    history: &'a [Operation],
+    op: &'a str,
+) -> impl Iterator<Item = (usize, &'a Operation)> {
+    history.iter().enumerate().filter(move |(_, operation)| operation.op == op)
 }
 
 /// From the return of a grant until the first send of its release, or until the lease ends,
@@ -50,9 +58,10 @@ pub fn reliances(history: &[Operation], answers: &[Answer]) -> Vec<Reliance> {
         let until_us = renewed_us.entry(claim(renew)).or_default();
         *until_us = lease_end_us(renew).max(*until_us);
     }
-    let mut released_us: BTreeMap<Claim<'_>, u64> = BTreeMap::new();
-    for release in of_kind(history, "release") {
-        released_us.entry(claim(release)).or_insert(release.call_us);
+    let mut released: BTreeMap<Claim<'_>, (u64, (u32, usize))> = BTreeMap::new();
+    for (place, release) in placed(history, "release") {
+        let by = (release.process, place);
+        released.entry(claim(release)).or_insert((release.call_us, by));
     }
     let mut told_us: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     for answer in answers {
@@ -66,10 +75,12 @@ pub fn reliances(history: &[Operation], answers: &[Answer]) -> Vec<Reliance> {
         let (lock, owner, _) = claim(acquire);
         let its = (lock, owner, token);
         let until_us = renewed_us.get(&its).copied().unwrap_or(0).max(lease_end_us(acquire));
-        let until_us = released_us.get(&its).copied().unwrap_or(u64::MAX).min(until_us);
+        let release = released.get(&its).filter(|(at_us, _)| *at_us < until_us);
+        let until_us = release.map_or(until_us, |(at_us, _)| *at_us);
+        let released_by = release.map(|(_, by)| *by);
         let told_us = told_us.get(&(lock, token)).copied().unwrap_or(from_us);
         let (lock, owner) = (lock.to_owned(), owner.to_owned());
-        Some(Reliance { lock, token, owner, told_us, from_us, until_us })
+        Some(Reliance { lock, token, owner, told_us, from_us, until_us, released_by })
     });
     grants.collect()
 }
@@ -208,12 +219,14 @@ pub fn may_hold(messages: &[Message], answers: &[Answer], restarts_us: &[u64]) -
 
 /// Renewals that were answered LOST.
 pub fn lost_renewals(history: &[Operation]) -> Vec<LostRenewal> {
-    let lost = of_kind(history, "renew").filter(|renew| renew.result == Some(json!("lost")));
-    let lost = lost.filter_map(|renew| {
+    let lost = placed(history, "renew").filter(|(_, it)| it.result == Some(json!("lost")));
+    let lost = lost.filter_map(|(place, renew)| {
         Some(LostRenewal {
             lock: renew.key.clone(),
             token: number(&renew.details, "token"),
             owner: text(&renew.details, "owner"),
+            process: renew.process,
+            place,
             node: told_by(renew),
             told_us: renew.return_us?,
         })
@@ -235,8 +248,7 @@ pub fn writes(history: &[Operation]) -> Vec<Write> {
             (at_us, if write.result == Some(json!("ok")) { Told::Ok } else { Told::Fenced })
         }),
     };
-    let operations = history.iter().enumerate();
-    operations.filter(|(_, operation)| operation.op == "write").map(write).collect()
+    placed(history, "write").map(write).collect()
 }
 
 /// What was read.
@@ -255,8 +267,7 @@ pub fn reads(history: &[Operation]) -> Vec<Read> {
             return_us: read.return_us?,
         })
     };
-    let operations = history.iter().enumerate();
-    operations.filter(|(_, operation)| operation.op == "read").filter_map(read).collect()
+    placed(history, "read").filter_map(read).collect()
 }
 
 /// Every answer to an Acquire that a node gave, whether or not its client heard it.

@@ -43,6 +43,8 @@ pub struct Reliance {
     pub from_us: u64,
     /// When it sent its release, or its lease ran out by its own count.
     pub until_us: u64,
+    /// If it was the release: by which client, and as which operation of the history.
+    pub released_by: Option<(u32, usize)>,
 }
 
 /// Reliance intervals of different tokens must not overlap: O(n log n), a sweep over each lock.
@@ -275,6 +277,10 @@ pub struct LostRenewal {
     pub token: u64,
     /// By whom it was asked for.
     pub owner: String,
+    /// By which client.
+    pub process: u32,
+    /// As which operation of the history.
+    pub place: usize,
     /// Which node said so.
     pub node: String,
     /// When its holder was told.
@@ -291,7 +297,11 @@ pub fn renewals_kept(reliances: &[Reliance], losses: &[LostRenewal]) -> Option<F
     }
     by_time.into_iter().find_map(|loss| {
         let relied = claims.get(&(&loss.lock, loss.token, &loss.owner))?;
-        if loss.told_us >= relied.until_us {
+        // A client that is told so and then releases at the same moment had relied on it till then.
+        let then_released = relied.released_by.is_some_and(|(process, place)| {
+            (loss.told_us, loss.process) == (relied.until_us, process) && loss.place < place
+        });
+        if loss.told_us >= relied.until_us && !then_released {
             return None;
         }
         let sentence = format!(
