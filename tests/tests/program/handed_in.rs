@@ -134,7 +134,8 @@ fn a_file_that_the_code_names_is_part_of_it() {
     }
 }
 
-/// Grades the submission `folder`, or in it the working tree, and says how it was refused or graded.
+/// Grades the submission `folder`, or in it the working tree, and says how it was refused or
+/// graded.
 fn handed_in(folder: &Path, variant: Option<&Path>) -> Done {
     let mut command = command(&["grade", "lock", "--milestone=quiet", "--runs=1"]);
     if let Some(variant) = variant {

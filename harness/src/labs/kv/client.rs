@@ -242,7 +242,8 @@ async fn send(
             _ => json!({ "ok": true }),
         }),
         Ok(Some(Outcome::Mismatch(found))) => {
-            done(json!({ "ok": matches!(ask, Ask::GetByCas), "value": found.value }))
+            // Whoever says so of anything but a compare-and-set says at least that it is done.
+            done(json!({ "ok": !matches!(ask, Ask::Cas { .. }), "value": found.value }))
         }
         Ok(Some(Outcome::NotLeader(wire::NotLeader { hint }))) => {
             let known = Some(hint.clone()).filter(|hint| !hint.is_empty());
