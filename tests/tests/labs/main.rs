@@ -11,7 +11,7 @@ fn every_gap_is_found_in_simulation_and_the_references_hold() {
     }
     let _turn = turn();
     for room in labs::ALL {
-        let few = ["--no-wrong", "--schedules", "300", "--reference", "20", "--unoptimised"];
+        let few = ["--no-wrong", "--schedules", "300", "--reference", "10", "--unoptimised"];
         let done = lab(&[&["audit", room.name, "--simulated"], &few[..]].concat());
         assert_eq!(done.code, 0, "{}: {}{}", room.name, done.stdout, done.stderr);
     }
